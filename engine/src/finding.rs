@@ -1,0 +1,117 @@
+//! Findings: what is wrong with data, as opposed to what went wrong with the program.
+//!
+//! A backup, a restore or a check that meets one goes on, counts it, names it and reports it; the
+//! program then ends with exit code 3. A typed kind lets a test, and a monitoring script, ask for
+//! exactly one of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How many findings a report names; the rest is counted.
+pub const FINDINGS_LISTED_MAX: usize = 1000;
+
+/// The kind of a finding; its serialised name is part of the JSON output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// Backup: the file was there when its directory was listed, and gone when it was opened.
+    Vanished,
+    /// Backup: size or times changed between opening and the end of the read.
+    ChangedWhileRead,
+    /// Backup: a file, or a part of it, could not be read.
+    Unreadable,
+    /// Backup: something that exists only during or after an interrupted write.
+    InterruptedWrite,
+    /// Backup: a symbolic link in the source points to data that is in no component.
+    LinkLeavesComponent,
+    /// Backup: daemons of the deployment were running and nothing was frozen.
+    NotFrozen,
+    /// Backup: a file kind that is not stored (a socket).
+    NotStored,
+    /// Restore: the target refused an owner, a mode, a time, an attribute or a kind of file.
+    AttributeRefused,
+    /// Restore: the owner's name does not exist here; the numeric id was used.
+    UnknownOwner,
+    /// Restore: content that was already lost when the snapshot was made.
+    LostContent,
+    /// An object that the repository should have is not there.
+    MissingObject,
+    /// An object whose bytes are not what its name, checksum or format demands.
+    DamagedObject,
+    /// A pack whose stored size is not what the index says.
+    WrongSize,
+    /// A chunk that a snapshot needs and no index names.
+    MissingChunk,
+    /// A chunk whose bytes do not hash to its id.
+    DamagedChunk,
+    /// A manifest whose entries are out of order or contradict the snapshot.
+    DamagedManifest,
+    /// Something in the repository that does not belong there.
+    ForeignObject,
+    /// A snapshot that is not complete.
+    IncompleteSnapshot,
+}
+
+impl FindingKind {
+    /// Returns the name used in reports and JSON.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => format!("{self:?}"),
+        }
+    }
+}
+
+/// One finding: what kind, on which object, and what was expected and found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind it is.
+    pub kind: FindingKind,
+    /// The path, key or id.
+    pub object: String,
+    /// What was expected and found.
+    pub detail: String,
+}
+
+impl Finding {
+    /// Makes a finding.
+    pub fn new(kind: FindingKind, object: impl Into<String>, detail: impl Into<String>) -> Self {
+        Finding { kind, object: object.into(), detail: detail.into() }
+    }
+}
+
+/// Findings of one operation: all counted, the first [`FINDINGS_LISTED_MAX`] named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// How many there are of each kind.
+    pub counts: BTreeMap<FindingKind, u64>,
+    /// The first of them.
+    pub listed: Vec<Finding>,
+}
+
+impl Findings {
+    /// Adds one.
+    pub fn push(&mut self, finding: Finding) {
+        *self.counts.entry(finding.kind).or_default() += 1;
+        if self.listed.len() < FINDINGS_LISTED_MAX {
+            self.listed.push(finding);
+        }
+    }
+
+    /// Returns how many there are of all kinds.
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Returns how many there are of one kind.
+    pub fn count(&self, kind: FindingKind) -> u64 {
+        self.counts.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
