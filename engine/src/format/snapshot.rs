@@ -1,0 +1,190 @@
+//! The snapshot: the small root of everything a backup stored. Source: FORMAT.md 6.3.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::finding::Findings;
+use crate::id::{ChunkId, SessionId};
+
+/// Whether a snapshot holds all it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotState {
+    /// Everything was read as it was.
+    Complete,
+    /// Everything was read, but not at one moment: nothing held writes off.
+    Inconsistent,
+    /// Something could not be read, or changed while it was.
+    Partial,
+    /// Something that was stored is known to be lost since.
+    Damaged,
+}
+
+impl SnapshotState {
+    /// Returns the word used in reports and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            SnapshotState::Complete => "complete",
+            SnapshotState::Inconsistent => "inconsistent",
+            SnapshotState::Partial => "partial",
+            SnapshotState::Damaged => "damaged",
+        }
+    }
+}
+
+/// Counts of entries by kind, and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Regular files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Everything else.
+    pub others: u64,
+    /// Sizes of all regular files added up.
+    pub bytes: u64,
+    /// Bytes that restore allocates: sizes without holes.
+    pub allocated_bytes: u64,
+}
+
+impl Counts {
+    /// Returns the number of entries.
+    pub fn entries(&self) -> u64 {
+        self.files + self.directories + self.symlinks + self.others
+    }
+
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Counts) {
+        self.files += other.files;
+        self.directories += other.directories;
+        self.symlinks += other.symlinks;
+        self.others += other.others;
+        self.bytes += other.bytes;
+        self.allocated_bytes += other.allocated_bytes;
+    }
+}
+
+/// A component of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// `dbroot/1`, `datadir`, `storagemanager`, `config`, `files`.
+    pub name: String,
+    /// The directory entry paths are relative to, as the source named it, in text form.
+    pub path: String,
+    /// The manifest: ids of its lists, in order.
+    pub manifest: Vec<ChunkId>,
+    /// What the manifest holds.
+    pub counts: Counts,
+}
+
+/// Something left out, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutRecord {
+    /// The component it would have belonged to.
+    pub component: String,
+    /// Its path as the source named it, in text form.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A file that holds credentials, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialRecord {
+    /// Its path as the source named it, in text form.
+    pub path: String,
+    /// What kind of credential.
+    pub what: String,
+    /// Whether the file is in the snapshot.
+    pub stored: bool,
+}
+
+/// What the backup did, in numbers. Bytes are raw unless they say stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStats {
+    /// Files that were not in the parent.
+    pub files_new: u64,
+    /// Files that were, and were read again.
+    pub files_changed: u64,
+    /// Files taken over from the parent unread.
+    pub files_unmodified: u64,
+    /// Directories that were not in the parent.
+    pub dirs_new: u64,
+    /// Directories whose attributes changed.
+    pub dirs_changed: u64,
+    /// Directories as before.
+    pub dirs_unmodified: u64,
+    /// Raw bytes read from the source.
+    pub bytes_read: u64,
+    /// Data chunks added.
+    pub data_chunks: u64,
+    /// Meta chunks added.
+    pub meta_chunks: u64,
+    /// Raw bytes of the chunks added, both kinds.
+    pub data_added: u64,
+    /// Stored bytes of the chunks added, both kinds.
+    pub data_added_packed: u64,
+    /// Raw bytes of data chunks that were known already.
+    pub bytes_deduplicated: u64,
+    /// Packs written.
+    pub packs: u64,
+    /// Index objects written.
+    pub indexes: u64,
+}
+
+/// The body of `snapshots/<session>`, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When the backup began, RFC 3339 with offset.
+    pub time: String,
+    /// When it was committed.
+    pub end: String,
+    /// The host it was made on, or the name given for it.
+    pub host: String,
+    /// `deployment` or `paths`.
+    pub kind: String,
+    /// The deployment's name; for paths, the selected paths joined by newlines.
+    pub group: String,
+    /// `shared-local` or `object-storage`; empty for paths.
+    pub topology: String,
+    /// What was asked for, in text form.
+    pub paths: Vec<String>,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// The snapshot unchanged files were taken from.
+    pub parent: Option<SessionId>,
+    /// Whether it holds all it should.
+    pub state: SnapshotState,
+    /// What was seen and done so that the data belongs together, as facts.
+    pub evidence: BTreeMap<String, String>,
+    /// The components, by name.
+    pub components: Vec<Component>,
+    /// What was left out on purpose.
+    pub left_out: Vec<LeftOutRecord>,
+    /// Files that hold credentials.
+    pub credentials: Vec<CredentialRecord>,
+    /// What a restore must match or a reader wants to know of the source.
+    pub facts: BTreeMap<String, String>,
+    /// What was wrong.
+    pub findings: Findings,
+    /// What the backup did.
+    pub stats: BackupStats,
+    /// Slot packers that restore needs, by name and version; none with plain chunks.
+    pub packers: Vec<String>,
+    /// The backup set this is a part of, when several nodes commit one together.
+    pub set: Option<String>,
+    /// The program.
+    pub program: String,
+}
+
+impl Snapshot {
+    /// Returns the counts of all components added up.
+    pub fn counts(&self) -> Counts {
+        let mut all = Counts::default();
+        self.components.iter().for_each(|component| all.add(&component.counts));
+        all
+    }
+}
