@@ -1,0 +1,99 @@
+//! Where objects are stored: a flat space of names, each written once.
+//!
+//! A backend knows nothing of what it stores. What it promises (FORMAT.md 7.2):
+//!
+//! * [`Backend::put_new`] creates an object whole or not at all, durably before it returns, and
+//!   never replaces one;
+//! * an object that was created is seen by every later `get` and `list`;
+//! * it retries what is worth retrying itself: an error it returns is final.
+//!
+//! Every backend and every wrapper passes the same suite, `tests/suite/backend_contract.rs`.
+
+mod key;
+mod local;
+mod memory;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+pub use key::{Key, Space};
+pub use local::LocalBackend;
+pub use memory::MemoryBackend;
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name; [`Key::parse`] tells whether it is one of ours.
+    pub name: String,
+    /// Its stored length in bytes.
+    pub bytes: u64,
+}
+
+/// A store of immutable objects. Blocking; shared between threads.
+pub trait Backend: Send + Sync {
+    /// Returns where this is, for messages.
+    fn location(&self) -> String;
+
+    /// Creates an object from the parts in order.
+    ///
+    /// Fails with `AlreadyExists` when the name is taken, `Full` when there is no space; then
+    /// nothing of it is visible.
+    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()>;
+
+    /// Returns all bytes of an object. Fails with `NotFound`, and with `Corrupt` when it is longer
+    /// than `bytes_max`: nothing is read into memory without a limit.
+    fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>>;
+
+    /// Returns `length` bytes from `offset`. Fails with `NotFound`, and with `Corrupt` when the
+    /// object ends before.
+    fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>>;
+
+    /// Calls `each` for every object of a space, in no order.
+    fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()>;
+
+    /// Returns an object's stored length. Fails with `NotFound`.
+    fn length(&self, key: &Key) -> Result<u64>;
+
+    /// Deletes an object. Succeeds when it was not there.
+    fn delete(&self, key: &Key) -> Result<()>;
+
+    /// Returns how many bytes can still be written, when the backend knows.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Removes what interrupted writes of this program left behind and no live process holds.
+    fn clean_up(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        (**self).put_new(key, parts)
+    }
+    fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
+        (**self).get(key, bytes_max)
+    }
+    fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        (**self).get_range(key, offset, length)
+    }
+    fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
+        (**self).list(space, each)
+    }
+    fn length(&self, key: &Key) -> Result<u64> {
+        (**self).length(key)
+    }
+    fn delete(&self, key: &Key) -> Result<()> {
+        (**self).delete(key)
+    }
+    fn free_bytes(&self) -> Option<u64> {
+        (**self).free_bytes()
+    }
+    fn clean_up(&self) -> Result<()> {
+        (**self).clean_up()
+    }
+}
