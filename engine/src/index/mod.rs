@@ -1,0 +1,279 @@
+//! Which chunk is in which pack: durable index objects, and a cache of them on this host.
+//!
+//! The truth are the index objects of the repository. The cache (redb, one file per repository) is
+//! rebuilt from them whenever it does not fit, and its loss costs time only. Memory does not grow
+//! with the number of chunks: they stand in sorted runs inside redb ([`runs`]), behind a filter in
+//! a memory map ([`filter`]); only ids claimed since the last flush are held in memory.
+//!
+//! Invariants:
+//! * a chunk is *known* when an index object names it, in a pack that is neither doomed nor seen to
+//!   be missing, or when this session has claimed it;
+//! * of several tasks that meet a new chunk, exactly one is told to store it;
+//! * the filter may say "known" of an unknown chunk, and may say "new" of a known one only in ways
+//!   that cost a second copy; finding a chunk for restore never asks it.
+
+mod cache;
+mod filter;
+mod runs;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use crate::backend::{Backend, Key, Space};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::index::{Index, IndexedPack};
+use crate::format::pack::pack_length_of;
+use crate::format::{ChunkKind, ObjectKind, RECORD_BYTES_MAX, open_record_of};
+use crate::id::{ChunkId, IndexId, PackId, RepositoryId, hash_stored};
+use cache::Cache;
+
+/// How many chunks are sorted in memory at once when index objects are loaded (some 60 MB).
+const LOAD_BATCH: usize = 1 << 20;
+
+/// Claims are spread over this many locks.
+const SHARDS: usize = 64;
+
+/// Where a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The pack.
+    pub pack: PackId,
+    /// Byte offset of the stored chunk in the pack.
+    pub offset: u32,
+    /// Stored bytes, codec byte included.
+    pub stored_length: u32,
+    /// Raw bytes.
+    pub raw_length: u32,
+}
+
+/// A pack as the index knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownPack {
+    /// The pack.
+    pub id: PackId,
+    /// What it holds.
+    pub kind: ChunkKind,
+    /// Its stored length in bytes.
+    pub bytes: u64,
+}
+
+/// Where the cache is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePlace {
+    /// In this directory, which belongs to one repository.
+    Directory(PathBuf),
+    /// In memory, gone at the end: grows with the repository.
+    Memory,
+}
+
+/// The index of one open repository.
+pub struct ChunkIndex {
+    cache: RwLock<Cache>,
+    repository: RepositoryId,
+    /// Ids claimed by this session and not yet in the cache; each shard guards its ids.
+    claimed: Vec<Mutex<HashSet<(ChunkId, ChunkKind)>>>,
+    /// Packs whose chunks count as unknown.
+    avoided: RwLock<HashSet<PackId>>,
+}
+
+/// What loading the index objects did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexReport {
+    /// Index objects in the repository.
+    pub objects: u64,
+    /// Those that were read now; the others were in the cache.
+    pub loaded: u64,
+    /// Objects that could not be used, by name.
+    pub findings: Findings,
+    /// Why the cache is not where it was asked to be.
+    pub cache_note: Option<String>,
+}
+
+impl ChunkIndex {
+    /// Opens the cache at `place`; it may be empty or out of date until [`ChunkIndex::refresh`].
+    ///
+    /// A cache that is held by another process gets a neighbour; one that cannot be used is thrown
+    /// away; where none can be written, memory is used and the note says so.
+    pub fn open(place: &CachePlace, repository: RepositoryId) -> Result<(Self, Option<String>)> {
+        let (cache, note) = Cache::open(place, repository)?;
+        let index = ChunkIndex {
+            cache: RwLock::new(cache),
+            repository,
+            claimed: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            avoided: RwLock::default(),
+        };
+        Ok((index, note))
+    }
+
+    /// Brings the cache up to date with the index objects of the repository.
+    ///
+    /// An object that cannot be read is a finding, not an error: its chunks are unknown, which
+    /// costs storing them again. Fails when the listing or the cache fails.
+    pub fn refresh(&self, backend: &dyn Backend) -> Result<IndexReport> {
+        let mut report = IndexReport::default();
+        let mut listed = HashMap::new();
+        backend.list(Space::Indexes, &mut |object| match Key::parse(&object.name) {
+            Some(Key::Index(id)) => drop(listed.insert(id, object.bytes)),
+            _ => report.findings.push(Finding::new(
+                FindingKind::ForeignObject,
+                object.name,
+                "the name of an index object expected",
+            )),
+        })?;
+        report.objects = listed.len() as u64;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let mut have = cache.index_objects()?;
+        if have.iter().any(|id| !listed.contains_key(id)) {
+            // Index objects were replaced: start again from what there is.
+            cache.clear()?;
+            have.clear();
+        }
+        let mut missing: Vec<_> = listed.into_keys().filter(|id| !have.contains(id)).collect();
+        missing.sort_unstable();
+        let mut batch = Vec::new();
+        let mut names = Vec::new();
+        let mut chunks = 0;
+        for id in missing {
+            match read_index(backend, id, self.repository) {
+                Ok(index) => {
+                    report.loaded += 1;
+                    chunks += index.packs.iter().map(|pack| pack.places.len()).sum::<usize>();
+                    batch.extend(index.packs);
+                    names.push(id);
+                }
+                Err(error) => report.findings.push(object_finding(&error)?),
+            }
+            if chunks >= LOAD_BATCH {
+                cache.insert(&std::mem::take(&mut batch), &std::mem::take(&mut names))?;
+                chunks = 0;
+            }
+        }
+        if !names.is_empty() {
+            cache.insert(&batch, &names)?;
+        }
+        cache.finish_load()?;
+        Ok(report)
+    }
+
+    /// Empties the cache: the next refresh reads every index object anew.
+    pub fn forget(&self) -> Result<()> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner).clear()
+    }
+
+    /// Treats every chunk in these packs as unknown from now on.
+    pub fn avoid(&self, packs: impl IntoIterator<Item = PackId>) {
+        self.avoided.write().unwrap_or_else(PoisonError::into_inner).extend(packs);
+    }
+
+    /// Whether any pack is avoided.
+    pub fn avoids_any(&self) -> bool {
+        !self.avoided.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Returns where a chunk is, in a pack of its kind that is not avoided.
+    pub fn find(&self, id: ChunkId, kind: ChunkKind) -> Result<Option<Location>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let avoided = self.avoided.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        cache.find(id, kind, &mut |location| {
+            found = (!avoided.contains(&location.pack)).then_some(location);
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// Returns every place where a chunk is, in packs of its kind, newest first.
+    pub fn locations(&self, id: ChunkId, kind: ChunkKind) -> Result<Vec<Location>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        cache.find(id, kind, &mut |location| {
+            found.push(location);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Claims a chunk for the caller to store. Returns false when it is known or claimed already.
+    pub fn claim(&self, id: ChunkId, kind: ChunkKind) -> Result<bool> {
+        let shard = &self.claimed[id.0[31] as usize % SHARDS];
+        let claimed = || shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if claimed().contains(&(id, kind)) {
+            return Ok(false);
+        }
+        // A flush puts chunks into the cache before it drops their claims, so a chunk whose claim
+        // is gone is found here.
+        let maybe_known = self.cache.read().unwrap_or_else(PoisonError::into_inner).may_contain(id);
+        if maybe_known && self.find(id, kind)?.is_some() {
+            return Ok(false);
+        }
+        Ok(claimed().insert((id, kind)))
+    }
+
+    /// Takes over packs whose index object `name` is durable, and drops the claims of their
+    /// chunks. On failure the claims stay: memory is spent, nothing is lost.
+    pub fn add(&self, packs: &[IndexedPack], name: IndexId) -> Result<()> {
+        self.cache
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(packs, std::slice::from_ref(&name))?;
+        for pack in packs {
+            for place in &pack.places {
+                self.claimed[place.id.0[31] as usize % SHARDS]
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&(place.id, pack.kind));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` for every pack that an index object names.
+    pub fn packs(&self, each: &mut dyn FnMut(KnownPack)) -> Result<()> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).packs(each)
+    }
+
+    /// Returns how many chunks the index objects name, repetitions included.
+    pub fn chunks(&self) -> u64 {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).chunks()
+    }
+
+    /// Makes the cache durable. Without this the next opening loads a little more.
+    pub fn close(self) {
+        self.cache.into_inner().unwrap_or_else(PoisonError::into_inner).close();
+    }
+
+    /// Returns the file of the cache, unless it is in memory.
+    pub fn cache_path(&self) -> Option<PathBuf> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.path().map(Path::to_path_buf)
+    }
+}
+
+/// Reads an index object; its name and its checksum both have to hold.
+pub fn read_index(backend: &dyn Backend, id: IndexId, repository: RepositoryId) -> Result<Index> {
+    let key = Key::Index(id);
+    let object = key.to_string();
+    let bytes = backend.get(&key, RECORD_BYTES_MAX)?;
+    if hash_stored(&[&bytes]) != id.0 {
+        return Err(Error::corrupt(object, "the object's bytes do not hash to its name"));
+    }
+    let (_, body) = open_record_of(&bytes, &object, ObjectKind::Index, Some(repository))?;
+    Index::decode(body).map_err(|error| error.in_object(object))
+}
+
+/// Turns the error of reading one object into a finding, when it is one; passes others on.
+pub fn object_finding(error: &Error) -> Result<Finding> {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => FindingKind::MissingObject,
+        ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedObject,
+        kind => return Err(Error::new(kind, error.object(), error.problem())),
+    };
+    Ok(Finding::new(kind, error.object(), error.problem()))
+}
+
+/// Returns the facts of a pack that is about to be indexed.
+fn known_pack(pack: &IndexedPack) -> KnownPack {
+    KnownPack { id: pack.id, kind: pack.kind, bytes: pack_length_of(&pack.places) }
+}
