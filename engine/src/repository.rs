@@ -1,0 +1,331 @@
+//! An open repository: its config, features, index and the objects behind them.
+//!
+//! What it enforces: nothing is read before config and features are understood; a chunk is handed
+//! out only after its hash was verified; an object is created, never replaced.
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Key, Space};
+use crate::compress::Decompressor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::FindingKind;
+use crate::format::config::{Config, CutterParameters, FeatureRecord, from_json, to_json};
+use crate::format::{
+    ChunkKind, Header, INITIAL_FEATURES, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX,
+    feature_bits, open_record, open_record_of, seal_record,
+};
+use crate::id::{ChunkId, IdKey, RepositoryId, SessionId, random};
+use crate::index::{CachePlace, ChunkIndex, IndexReport, Location};
+use crate::progress::{Event, Observer};
+
+/// What a new repository is created with.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// How content is cut.
+    pub cutter: CutterParameters,
+    /// The size packs are filled to, in bytes.
+    pub pack_bytes: u32,
+    /// The present time, RFC 3339.
+    pub now: String,
+    /// The program that creates it.
+    pub program: String,
+}
+
+/// The size packs are filled to unless asked otherwise.
+pub const PACK_BYTES_DEFAULT: u32 = 64 << 20;
+
+/// A repository whose config and features are understood.
+pub struct Repository {
+    backend: Arc<dyn Backend>,
+    config: Config,
+    id_key: IdKey,
+    index: ChunkIndex,
+    index_note: Option<String>,
+}
+
+impl Repository {
+    /// Creates a repository and returns its id. The config is written last: without it there is
+    /// no repository, and `create` can be tried again.
+    ///
+    /// Fails with `AlreadyExists` when there is one, `Invalid` when the options make no sense.
+    pub fn create(backend: &dyn Backend, options: &CreateOptions) -> Result<RepositoryId> {
+        options.cutter.validate("cutter")?;
+        if !(options.cutter.max_bytes..=1 << 30).contains(&options.pack_bytes) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "pack size",
+                format!("largest chunk to 1 GiB expected, found {} bytes", options.pack_bytes),
+            ));
+        }
+        let repository = RepositoryId(random());
+        let session = SessionId(random());
+        for feature in INITIAL_FEATURES {
+            let record = FeatureRecord { name: feature.name.to_owned(), bit: feature.bit };
+            let header = Header::new(ObjectKind::Feature, 0, repository, session);
+            let bytes = seal_record(&header, &to_json(&record));
+            match backend.put_new(&Key::Feature(record.name), &[&bytes]) {
+                // From a `create` that did not come to its end.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+        }
+        let config = Config {
+            repository,
+            id_key: ChunkId(random()).to_string(),
+            cutter: options.cutter.clone(),
+            pack_bytes: options.pack_bytes,
+            encryption: "none".to_owned(),
+            created: options.now.clone(),
+            program: options.program.clone(),
+        };
+        let header = Header::new(ObjectKind::Config, 0, repository, session);
+        let bytes = seal_record(&header, &to_json(&config));
+        backend.put_new(&Key::Config, &[&bytes]).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Error::new(
+                ErrorKind::AlreadyExists,
+                backend.location(),
+                "there is a repository already",
+            ),
+            _ => error,
+        })?;
+        Ok(repository)
+    }
+
+    /// Opens the repository at a backend, with the index cache that `cache` chooses for its id.
+    /// The index is empty until [`Repository::load_index`].
+    ///
+    /// Fails with `NoRepository`, `Unsupported` (version, feature, encryption) or `Corrupt`.
+    pub fn open(
+        backend: Arc<dyn Backend>,
+        cache: impl FnOnce(RepositoryId) -> CachePlace,
+    ) -> Result<Self> {
+        let config = read_config(&*backend)?;
+        check_features(&*backend)?;
+        let id_key = IdKey(
+            config
+                .id_key
+                .parse::<ChunkId>()
+                .map_err(|error| Error::corrupt("config", "id key").caused_by(error))?
+                .0,
+        );
+        let (index, index_note) = ChunkIndex::open(&cache(config.repository), config.repository)?;
+        Ok(Repository { backend, config, id_key, index, index_note })
+    }
+
+    /// Brings the index up to date and tells the observer what it met.
+    pub fn load_index(&self, observer: &dyn Observer) -> Result<IndexReport> {
+        let mut report = self.index.refresh(&*self.backend)?;
+        report.cache_note.clone_from(&self.index_note);
+        if let Some(note) = &report.cache_note {
+            observer.event(Event::Warning(note));
+        }
+        for finding in &report.findings.listed {
+            observer.event(Event::Finding(finding));
+        }
+        Ok(report)
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// The config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> RepositoryId {
+        self.config.repository
+    }
+
+    /// The key of chunk ids.
+    pub fn id_key(&self) -> &IdKey {
+        &self.id_key
+    }
+
+    /// The index.
+    pub fn index(&self) -> &ChunkIndex {
+        &self.index
+    }
+
+    /// Ends the use of the repository and keeps the cache.
+    pub fn close(self) {
+        self.index.close();
+    }
+
+    /// Returns the required-feature bits of objects that may hold compressed chunks.
+    pub fn chunk_features(&self) -> u64 {
+        feature_bits(&[crate::format::FEATURE_ZSTD])
+    }
+
+    /// Creates a record under `key`. An object of the same name is an error unless its bytes are
+    /// exactly these: then it is a retry of ours that had succeeded.
+    pub fn create_record(
+        &self,
+        key: &Key,
+        kind: ObjectKind,
+        session: SessionId,
+        body: &[u8],
+    ) -> Result<()> {
+        let header = Header::new(kind, 0, self.id(), session);
+        let bytes = seal_record(&header, body);
+        match self.backend.put_new(key, &[&bytes]) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let stored = self.backend.get(key, RECORD_BYTES_MAX)?;
+                if stored == bytes { Ok(()) } else { Err(error) }
+            }
+            other => other,
+        }
+    }
+
+    /// Reads a record of one kind and returns its header and body.
+    pub fn read_record(&self, key: &Key, kind: ObjectKind) -> Result<(Header, Vec<u8>)> {
+        let object = key.to_string();
+        let bytes = self.backend.get(key, RECORD_BYTES_MAX)?;
+        let (header, body) = open_record_of(&bytes, &object, kind, Some(self.id()))?;
+        Ok((header, body.to_vec()))
+    }
+
+    /// Reads the snapshot record `session`, or finds that the session was revoked: `None`.
+    pub fn read_snapshot_record(&self, session: SessionId) -> Result<Option<Vec<u8>>> {
+        let key = Key::Snapshot(session);
+        let object = key.to_string();
+        let bytes = self.backend.get(&key, RECORD_BYTES_MAX)?;
+        let (header, body) = open_record(&bytes, &object)?;
+        if header.kind == ObjectKind::Tombstone {
+            return Ok(None);
+        }
+        crate::format::expect_header(&header, &object, ObjectKind::Snapshot, Some(self.id()))?;
+        if header.session != session {
+            return Err(Error::corrupt(
+                object,
+                format!("snapshot of the session in its name expected, found {}", header.session),
+            ));
+        }
+        Ok(Some(body.to_vec()))
+    }
+
+    /// Reads a chunk: looks it up, reads its range, decompresses it and verifies its hash. When one
+    /// copy is missing or damaged, the next is tried.
+    ///
+    /// Fails with `NotFound` when no index names it, otherwise with the last copy's error.
+    pub fn read_chunk(
+        &self,
+        id: ChunkId,
+        kind: ChunkKind,
+        decompressor: &mut Decompressor,
+    ) -> Result<Vec<u8>> {
+        let mut last = None;
+        for location in self.index.locations(id, kind)? {
+            let read = self
+                .backend
+                .get_range(
+                    &Key::Pack(location.pack),
+                    location.offset.into(),
+                    location.stored_length as usize,
+                )
+                .and_then(|stored| {
+                    self.open_chunk(id, &stored, &location, decompressor).map(<[u8]>::to_vec)
+                });
+            match read {
+                Ok(raw) => return Ok(raw),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("chunk {id}"), "no index object names it")
+        }))
+    }
+
+    /// Returns the verified raw bytes of a stored chunk that was read from `location`.
+    pub fn open_chunk<'a>(
+        &self,
+        id: ChunkId,
+        stored: &'a [u8],
+        location: &Location,
+        decompressor: &'a mut Decompressor,
+    ) -> Result<&'a [u8]> {
+        let object = || format!("chunk {id} at byte {} of pack {}", location.offset, location.pack);
+        let raw = decompressor
+            .open(stored, location.raw_length, "chunk")
+            .map_err(|error| Error::new(error.kind(), object(), error.problem().to_owned()))?;
+        if self.id_key.chunk_id(raw) != id {
+            return Err(Error::corrupt(object(), "its bytes do not hash to its id"));
+        }
+        Ok(raw)
+    }
+
+    /// Looks for packs that the index names and the repository does not have, or has in another
+    /// length, and treats their chunks as unknown: what is still to be read is stored anew.
+    pub fn avoid_missing_packs(&self, observer: &dyn Observer) -> Result<u64> {
+        let mut known = std::collections::HashMap::new();
+        self.index.packs(&mut |pack| {
+            known.insert(pack.id, pack.bytes);
+        })?;
+        self.backend.list(Space::Packs, &mut |object| {
+            if let Some(Key::Pack(id)) = Key::parse(&object.name)
+                && known.get(&id) == Some(&object.bytes)
+            {
+                known.remove(&id);
+            }
+        })?;
+        let missing = known.len() as u64;
+        for id in known.keys() {
+            observer.event(Event::Finding(&crate::finding::Finding::new(
+                FindingKind::MissingObject,
+                Key::Pack(*id).to_string(),
+                "the index names this pack; it is missing or has another length",
+            )));
+        }
+        self.index.avoid(known.into_keys());
+        Ok(missing)
+    }
+}
+
+/// Reads the config of the repository at a backend.
+pub fn read_config(backend: &dyn Backend) -> Result<Config> {
+    let bytes = backend.get(&Key::Config, 1 << 20).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::new(
+            ErrorKind::NoRepository,
+            backend.location(),
+            "no repository there: its config object is missing",
+        ),
+        _ => error,
+    })?;
+    let (header, body) = open_record_of(&bytes, "config", ObjectKind::Config, None)?;
+    let config: Config = from_json(body, "config")?;
+    if config.repository != header.repository {
+        return Err(Error::corrupt("config", "the repository id of its header expected"));
+    }
+    if config.encryption != "none" {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "config",
+            format!("encryption \"none\" expected, found {:?}", config.encryption),
+        ));
+    }
+    config.cutter.validate("config")?;
+    Ok(config)
+}
+
+/// Fails with `Unsupported` when the repository requires a feature this program does not know.
+/// Asked at open, and again right before a commit.
+pub fn check_features(backend: &dyn Backend) -> Result<()> {
+    let mut unknown = None;
+    backend.list(Space::Features, &mut |object| {
+        let name = object.name.trim_start_matches("features/");
+        if !KNOWN_FEATURES.iter().any(|feature| feature.name == name) {
+            unknown = Some(object.name);
+        }
+    })?;
+    match unknown {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            ErrorKind::Unsupported,
+            name,
+            "the repository requires this feature, which this program does not know",
+        )),
+    }
+}

@@ -1,0 +1,150 @@
+//! Snapshots: listing them, and choosing one by what a user types.
+
+use crate::backend::{Key, Space};
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::config::from_json;
+use crate::format::snapshot::{Snapshot, SnapshotState};
+use crate::id::SessionId;
+use crate::index::object_finding;
+use crate::repository::Repository;
+
+/// A committed snapshot under its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its id: that of the session that made it.
+    pub id: SessionId,
+    /// What it says.
+    pub snapshot: Snapshot,
+}
+
+/// The snapshots of a repository, oldest first, and what could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Snapshots by time, then id.
+    pub snapshots: Vec<Named>,
+    /// Objects under `snapshots/` that could not be used.
+    pub findings: Findings,
+    /// Sessions that were revoked before they committed.
+    pub revoked: u64,
+}
+
+/// Which snapshots to consider; an empty list allows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Hosts, any of them.
+    pub hosts: Vec<String>,
+    /// Tags, all of them.
+    pub tags: Vec<String>,
+}
+
+impl Filter {
+    /// Whether a snapshot passes.
+    pub fn allows(&self, snapshot: &Snapshot) -> bool {
+        (self.hosts.is_empty() || self.hosts.contains(&snapshot.host))
+            && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
+    }
+}
+
+/// Reads every snapshot. Unreadable ones are findings; the rest of the repository works on.
+pub fn list(repository: &Repository) -> Result<Listing> {
+    let mut names = Vec::new();
+    let mut listing = Listing::default();
+    repository.backend().list(Space::Snapshots, &mut |object| match Key::parse(&object.name) {
+        Some(Key::Snapshot(id)) => names.push(id),
+        _ => listing.findings.push(Finding::new(
+            FindingKind::ForeignObject,
+            object.name,
+            "the name of a snapshot expected",
+        )),
+    })?;
+    for id in names {
+        match load(repository, id) {
+            Ok(Some(snapshot)) => listing.snapshots.push(Named { id, snapshot }),
+            Ok(None) => listing.revoked += 1,
+            // Deleted between listing and reading: forgotten by somebody else.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => listing.findings.push(object_finding(&error)?),
+        }
+    }
+    listing.snapshots.sort_by_key(|named| (time_key(&named.snapshot), named.id));
+    Ok(listing)
+}
+
+/// Reads one snapshot; `None` for a revoked session.
+pub fn load(repository: &Repository, id: SessionId) -> Result<Option<Snapshot>> {
+    let Some(body) = repository.read_snapshot_record(id)? else { return Ok(None) };
+    Ok(Some(from_json(&body, &Key::Snapshot(id).to_string())?))
+}
+
+/// Returns what snapshots are ordered by: the instant, whatever zone it was written in.
+fn time_key(snapshot: &Snapshot) -> (i128, String) {
+    let instant = snapshot.time.parse::<jiff::Timestamp>().map_or(0, |time| time.as_nanosecond());
+    (instant, snapshot.time.clone())
+}
+
+/// What a user asked for, found.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The snapshot.
+    pub named: Named,
+    /// What the user should know about the choice.
+    pub warning: Option<String>,
+}
+
+/// Finds the snapshot a user means: an id, a prefix of one that is unique, `latest`, or
+/// `latest~N`, the Nth before the latest; `latest` among those the filter allows.
+///
+/// With `good_only`, `latest` passes over snapshots that are not complete. Without, it warns when
+/// the newest is not. Fails with `NotFound` or `Invalid` (ambiguous).
+pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool) -> Result<Chosen> {
+    let object = format!("snapshot {wanted:?}");
+    let missing = |problem: &str| Error::new(ErrorKind::NotFound, object.clone(), problem);
+    if let Some(rest) = wanted.strip_prefix("latest") {
+        let back = match rest.strip_prefix('~') {
+            None if rest.is_empty() => 0,
+            Some(number) if !number.is_empty() => number
+                .parse::<usize>()
+                .map_err(|_| missing("latest~N expected, N a number of snapshots to go back"))?,
+            _ => return Err(missing("latest or latest~N expected")),
+        };
+        let good = |named: &&Named| named.snapshot.state == SnapshotState::Complete;
+        let allowed = listing.snapshots.iter().rev().filter(|n| filter.allows(&n.snapshot));
+        let named = allowed
+            .filter(|named| !good_only || good(named))
+            .nth(back)
+            .ok_or_else(|| missing("the repository has no such snapshot"))?;
+        let mut warning = (!good(&named)).then(|| {
+            format!(
+                "snapshot {} of {} is {}, not complete",
+                named.id.short(),
+                named.snapshot.time,
+                named.snapshot.state.name()
+            )
+        });
+        if !listing.findings.is_empty() && warning.is_none() {
+            warning = Some(format!(
+                "{} snapshot object(s) cannot be read; the latest one may be among them",
+                listing.findings.total()
+            ));
+        }
+        return Ok(Chosen { named: named.clone(), warning });
+    }
+    let mut matching =
+        listing.snapshots.iter().filter(|named| named.id.to_string().starts_with(wanted));
+    match (wanted.is_empty(), matching.next(), matching.next()) {
+        (false, Some(named), None) => {
+            let state = named.snapshot.state;
+            let warning = (state != SnapshotState::Complete).then(|| {
+                format!("snapshot {} is {}, not complete", named.id.short(), state.name())
+            });
+            Ok(Chosen { named: named.clone(), warning })
+        }
+        (false, Some(_), Some(_)) => Err(Error::new(
+            ErrorKind::Invalid,
+            object,
+            "one snapshot expected, several have ids that begin like this",
+        )),
+        _ => Err(missing("the repository has no such snapshot")),
+    }
+}
