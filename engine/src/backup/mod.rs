@@ -1,0 +1,653 @@
+//! Backup: from source trees to a committed snapshot.
+//!
+//! One coordinator walks the trees in manifest order, in step with the parent's manifest. What is
+//! unchanged is taken over unread; everything else is read, cut, hashed and compressed by the
+//! thread pool, span by span. Entries go into the manifest in the order of the walk, whatever the
+//! order in which they are finished; how many may wait for that is bounded.
+
+mod content;
+mod names;
+mod parent;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component as PathPart, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+
+use crate::chunker::Cutter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::extent::Extent;
+use crate::format::manifest::{Entry, EntryFinding, Node, Time};
+use crate::format::session::Lease;
+use crate::format::snapshot::{
+    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
+};
+use crate::format::text::{encode, encode_path};
+use crate::id::SessionId;
+use crate::manifest::ManifestWriter;
+use crate::pattern::Patterns;
+use crate::pipeline::{StoreOptions, store_chunks};
+use crate::progress::{Cancel, Event, Observer};
+use crate::repository::Repository;
+use crate::session::{Begun, Session};
+use crate::source::columnstore::is_interrupted_write;
+use crate::source::directory::{Found, Met, Walk, WalkOptions};
+use crate::source::file::{self, Stat};
+use crate::source::{LeftOut, SourceTree};
+use content::{FileContent, FileJob, Outcome, Permits, Reading};
+use names::Names;
+use parent::ParentCursor;
+
+/// An entry whose mtime or ctime is not older than the start of its reading by this many seconds
+/// is read again next time: a later change could have left the same times.
+pub const RACY_SECONDS: i64 = 2;
+
+/// How many entries may wait for their turn in the manifest.
+const PENDING_MAX: usize = 4096;
+
+/// How many left-out paths a snapshot names; the rest is counted.
+const LEFT_OUT_LISTED_MAX: usize = 1000;
+
+/// What belongs together from night to night.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// A ColumnStore deployment, by name.
+    Deployment {
+        /// Its name.
+        name: String,
+        /// `shared-local` or `object-storage`.
+        topology: String,
+    },
+    /// Plain paths.
+    Paths,
+}
+
+/// What to back up, and how.
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    /// The components.
+    pub trees: Vec<SourceTree>,
+    /// What they are.
+    pub group: Group,
+    /// What was asked for, for the snapshot.
+    pub paths: Vec<PathBuf>,
+    /// The host's name for the snapshot.
+    pub host: String,
+    /// Free words for the snapshot.
+    pub tags: Vec<String>,
+    /// Paths to leave out, below each component's base.
+    pub exclude: Patterns,
+    /// Do not cross into other file systems.
+    pub one_file_system: bool,
+    /// Directories that must not be backed up into themselves: device, inode, what they are.
+    pub forbidden: Vec<(u64, u64, String)>,
+    /// Take ctime out of the test for unchanged files (network file systems).
+    pub ignore_ctime: bool,
+    /// Take the inode out of the test for unchanged files (network file systems).
+    pub ignore_inode: bool,
+    /// Read every file, whatever the parent says.
+    pub force: bool,
+    /// Change nothing; report what would be stored.
+    pub dry_run: bool,
+    /// Threads that read, cut, hash and compress.
+    pub threads: usize,
+    /// What is known to be left out before the walk.
+    pub left_out: Vec<LeftOut>,
+    /// Files that hold credentials.
+    pub credentials: Vec<CredentialRecord>,
+    /// Facts of the source.
+    pub facts: BTreeMap<String, String>,
+    /// What was done and seen so that the data belongs together.
+    pub evidence: BTreeMap<String, String>,
+    /// What is wrong before anything is read.
+    pub findings: Vec<Finding>,
+    /// Returns the present time, RFC 3339 with offset.
+    pub clock: fn() -> String,
+    /// The program, for the snapshot.
+    pub program: String,
+    /// To stop it.
+    pub cancel: Cancel,
+}
+
+/// What a backup did.
+#[derive(Clone, Debug)]
+pub struct BackupReport {
+    /// The snapshot's id; `None` after a dry run.
+    pub id: Option<SessionId>,
+    /// The snapshot as committed, or as it would have been.
+    pub snapshot: Snapshot,
+    /// How many paths were left out; the snapshot names the first 1000.
+    pub left_out_total: u64,
+}
+
+/// Backs up some trees and commits a snapshot of them.
+///
+/// The repository's index must not have been loaded before: a session reads it after its lease.
+/// What is wrong with single files is in the report's findings, and the snapshot says so; an error
+/// means that there is no snapshot.
+pub fn backup(
+    repository: &Repository,
+    options: &BackupOptions,
+    observer: &dyn Observer,
+) -> Result<BackupReport> {
+    let time = (options.clock)();
+    let lease = Lease {
+        purpose: "backup".to_owned(),
+        host: options.host.clone(),
+        pid: std::process::id(),
+        started: time.clone(),
+        program: options.program.clone(),
+    };
+    let lease = (!options.dry_run).then_some(&lease);
+    let Begun { session, snapshots, index: _, packs_missing } =
+        Session::begin(repository, lease, observer)?;
+    for finding in &snapshots.findings.listed {
+        observer.event(Event::Finding(finding));
+    }
+    let group_name = match &options.group {
+        Group::Deployment { name, .. } => name.clone(),
+        Group::Paths => options.paths.iter().map(|p| encode_path(p)).collect::<Vec<_>>().join("\n"),
+    };
+    let kind = match options.group {
+        Group::Deployment { .. } => "deployment",
+        Group::Paths => "paths",
+    };
+    let parent = (!options.force)
+        .then(|| parent::choose(&snapshots, kind, &group_name, &options.host))
+        .flatten();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads.max(1))
+        .thread_name(|n| format!("read-{n}"))
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
+        })?;
+    let store_options =
+        StoreOptions { dry_run: options.dry_run, lanes: (options.threads / 8).clamp(1, 4) };
+    let mut run = Run {
+        repository,
+        options,
+        observer,
+        packs_missing: packs_missing > 0,
+        names: Names::default(),
+        stats: BackupStats::default(),
+        findings: Findings::default(),
+        left_out: Vec::new(),
+        left_out_total: 0,
+    };
+    for finding in &options.findings {
+        run.find(finding.clone());
+    }
+    for left_out in &options.left_out {
+        run.leave_out(left_out.clone());
+    }
+    let (components, stored) =
+        store_chunks(repository, session.id(), store_options, observer, |store| {
+            let cutter = Cutter::new(&repository.config().cutter);
+            let reading = Reading {
+                store,
+                cutter: &cutter,
+                observer,
+                cancel: &options.cancel,
+                permits: Permits::new(1024),
+            };
+            pool.in_place_scope_fifo(|scope| {
+                let mut components = Vec::new();
+                for tree in &options.trees {
+                    observer.event(Event::Stage(&tree.component));
+                    let previous = parent.and_then(|named| {
+                        named.snapshot.components.iter().find(|c| c.name == tree.component)
+                    });
+                    let cursor = ParentCursor::new(repository, previous);
+                    components.push(run.component(tree, cursor, &reading, scope)?);
+                }
+                Ok(components)
+            })
+        })?;
+    options.cancel.check()?;
+    run.stats.data_chunks = stored.data_chunks;
+    run.stats.meta_chunks = stored.meta_chunks;
+    run.stats.data_added = stored.added_raw;
+    run.stats.data_added_packed = stored.added_stored;
+    run.stats.bytes_deduplicated = stored.known_raw;
+    run.stats.packs = stored.packs;
+    run.stats.indexes = stored.indexes;
+    let mut facts = options.facts.clone();
+    if run.left_out_total > run.left_out.len() as u64 {
+        facts.insert("left_out_total".to_owned(), run.left_out_total.to_string());
+    }
+    let snapshot = Snapshot {
+        time,
+        end: (options.clock)(),
+        host: options.host.clone(),
+        kind: kind.to_owned(),
+        group: group_name,
+        topology: match &options.group {
+            Group::Deployment { topology, .. } => topology.clone(),
+            Group::Paths => String::new(),
+        },
+        paths: options.paths.iter().map(|path| encode_path(path)).collect(),
+        tags: options.tags.clone(),
+        parent: parent.map(|named| named.id),
+        state: state_of(&run.findings),
+        evidence: options.evidence.clone(),
+        components,
+        left_out: run.left_out,
+        credentials: options.credentials.clone(),
+        facts,
+        findings: run.findings,
+        stats: run.stats,
+        packers: Vec::new(),
+        set: None,
+        program: options.program.clone(),
+    };
+    let id = match options.dry_run {
+        true => None,
+        false => Some(session.commit(&snapshot)?),
+    };
+    Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total })
+}
+
+/// Returns the state of a snapshot with these findings.
+fn state_of(findings: &Findings) -> SnapshotState {
+    use FindingKind::*;
+    let any = |kinds: &[FindingKind]| kinds.iter().any(|kind| findings.count(*kind) > 0);
+    if any(&[Vanished, ChangedWhileRead, Unreadable, LinkLeavesComponent]) {
+        SnapshotState::Partial
+    } else if any(&[NotFrozen]) {
+        SnapshotState::Inconsistent
+    } else {
+        SnapshotState::Complete
+    }
+}
+
+/// What the coordinator keeps over all components.
+struct Run<'a> {
+    repository: &'a Repository,
+    options: &'a BackupOptions,
+    observer: &'a dyn Observer,
+    packs_missing: bool,
+    names: Names,
+    stats: BackupStats,
+    findings: Findings,
+    left_out: Vec<LeftOutRecord>,
+    left_out_total: u64,
+}
+
+/// An entry that waits for its turn in the manifest.
+enum Pending {
+    Ready(Box<Entry>),
+    Reading(Box<Found>, Arc<FileJob>),
+}
+
+impl Run<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.observer.event(Event::Finding(&finding));
+        self.findings.push(finding);
+    }
+
+    fn leave_out(&mut self, left_out: LeftOut) {
+        self.left_out_total += 1;
+        if self.left_out.len() < LEFT_OUT_LISTED_MAX {
+            self.left_out.push(LeftOutRecord {
+                component: left_out.component,
+                path: encode_path(&left_out.path),
+                reason: left_out.reason,
+            });
+        }
+    }
+
+    fn component<'scope>(
+        &mut self,
+        tree: &SourceTree,
+        mut parent: ParentCursor<'_>,
+        reading: &'scope Reading<'_>,
+        scope: &rayon::ScopeFifo<'scope>,
+    ) -> Result<Component> {
+        let walk_options = WalkOptions {
+            exclude: self.options.exclude.clone(),
+            one_file_system: self.options.one_file_system,
+            forbidden: self.options.forbidden.clone(),
+        };
+        let mut writer = ManifestWriter::new(reading.store);
+        let mut counts = Counts::default();
+        let mut pending: VecDeque<Pending> = VecDeque::new();
+        for met in Walk::new(tree, &walk_options)? {
+            self.options.cancel.check()?;
+            match met {
+                Met::LeftOut(left_out) => self.leave_out(left_out),
+                Met::Failed { path, error } => self.walk_failed(tree, &path, &error)?,
+                Met::Found(found) => {
+                    let previous = parent.seek(&found.path, self.observer);
+                    if let Some(next) = self.meet(tree, found, previous, reading, scope)? {
+                        pending.push_back(next);
+                    }
+                }
+            }
+            while pending.len() > PENDING_MAX
+                || pending.front().is_some_and(|front| front.is_ready())
+            {
+                let Some(front) = pending.pop_front() else { break };
+                self.write(tree, front, &mut writer, &mut counts)?;
+            }
+        }
+        for front in pending {
+            self.write(tree, front, &mut writer, &mut counts)?;
+        }
+        Ok(Component {
+            name: tree.component.clone(),
+            path: encode_path(&tree.recorded),
+            manifest: writer.finish()?,
+            counts,
+        })
+    }
+
+    fn walk_failed(&mut self, tree: &SourceTree, path: &[u8], error: &Error) -> Result<()> {
+        let (kind, detail) = match error.kind() {
+            ErrorKind::Refused => return Err(error.repeat()),
+            ErrorKind::NotFound => {
+                (FindingKind::Vanished, "gone before it could be examined".into())
+            }
+            _ => (FindingKind::Unreadable, error.repeat().problem().to_owned()),
+        };
+        if path.is_empty() {
+            // Without its base there is no component: that is not a backup of it.
+            return Err(error.repeat());
+        }
+        self.find(Finding::new(kind, recorded(tree, path), detail));
+        Ok(())
+    }
+
+    /// Decides what to do with a path: take it over, store its attributes, or read it.
+    fn meet<'scope>(
+        &mut self,
+        tree: &SourceTree,
+        found: Found,
+        previous: Option<Entry>,
+        reading: &'scope Reading<'_>,
+        scope: &rayon::ScopeFifo<'scope>,
+    ) -> Result<Option<Pending>> {
+        if found.stat.file_type != FileType::RegularFile {
+            return Ok(self
+                .attributes_only(tree, &found, previous)?
+                .map(Box::new)
+                .map(Pending::Ready));
+        }
+        if let Some(entry) = self.reuse(&found, previous.as_ref())? {
+            self.stats.files_unmodified += 1;
+            reading.observer.event(Event::Done { entries: 1, bytes: entry.size() });
+            return Ok(Some(Pending::Ready(Box::new(entry))));
+        }
+        match previous {
+            Some(Entry { node: Node::File { .. } | Node::Unreadable { .. }, .. }) => {
+                self.stats.files_changed += 1;
+            }
+            _ => self.stats.files_new += 1,
+        }
+        let job = FileJob::begin(reading, scope, &found)?;
+        Ok(Some(Pending::Reading(Box::new(found), job)))
+    }
+
+    /// Returns the parent's entry with present attributes when the file is the one it describes.
+    fn reuse(&mut self, found: &Found, previous: Option<&Entry>) -> Result<Option<Entry>> {
+        let Some(previous) = previous else { return Ok(None) };
+        let Node::File { size, extents } = &previous.node else { return Ok(None) };
+        let stat = &found.stat;
+        let same = *size == stat.size
+            && previous.mtime == stat.mtime
+            && (self.options.ignore_ctime || previous.identity.ctime == stat.identity.ctime)
+            && (self.options.ignore_inode || previous.identity.inode == stat.identity.inode);
+        let lost = previous.findings.iter().any(|finding| finding.code == content::UNREADABLE);
+        if !same || previous.racy || lost {
+            return Ok(None);
+        }
+        if self.packs_missing && !parent::is_stored(self.repository, extents)? {
+            return Ok(None);
+        }
+        // A change of attributes changes ctime; where that is ignored they are read again.
+        let xattrs = if previous.identity.ctime == stat.identity.ctime {
+            previous.xattrs.clone()
+        } else {
+            match file::xattrs(&found.host_path) {
+                Ok(xattrs) => xattrs,
+                Err(_) => return Ok(None),
+            }
+        };
+        let node = previous.node.clone();
+        let mut entry = self.entry(found.path.clone(), stat, node, xattrs, false);
+        entry.findings.clone_from(&previous.findings);
+        Ok(Some(entry))
+    }
+
+    fn entry(
+        &mut self,
+        path: Vec<u8>,
+        stat: &Stat,
+        node: Node,
+        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+        racy: bool,
+    ) -> Entry {
+        Entry {
+            path,
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            user: self.names.user(stat.uid),
+            group: self.names.group(stat.gid),
+            mtime: stat.mtime,
+            identity: stat.identity,
+            racy,
+            hard_link: (stat.links > 1 && !matches!(node, Node::Directory)).then_some(stat.device),
+            node,
+            xattrs,
+            findings: Vec::new(),
+        }
+    }
+
+    fn attributes_only(
+        &mut self,
+        tree: &SourceTree,
+        found: &Found,
+        previous: Option<Entry>,
+    ) -> Result<Option<Entry>> {
+        let stat = &found.stat;
+        let started = file::now();
+        let (major, minor) = stat.device_number;
+        let node = match stat.file_type {
+            FileType::Directory => Node::Directory,
+            FileType::Symlink => match std::fs::read_link(&found.host_path) {
+                Ok(target) => Node::Symlink { target: target.as_os_str().as_bytes().to_vec() },
+                Err(error) => {
+                    let error = Error::io(&found.host_path, "read the link", error);
+                    self.walk_failed(tree, &found.path, &error)?;
+                    return Ok(None);
+                }
+            },
+            FileType::Fifo => Node::Fifo,
+            FileType::CharacterDevice => Node::CharDevice { major, minor },
+            FileType::BlockDevice => Node::BlockDevice { major, minor },
+            _ => Node::Socket,
+        };
+        let unchanged = previous.as_ref().filter(|previous| {
+            !previous.racy && previous.identity == stat.identity && previous.mtime == stat.mtime
+        });
+        let xattrs = match (unchanged, file::xattrs(&found.host_path)) {
+            (Some(previous), _) => previous.xattrs.clone(),
+            (None, Ok(xattrs)) => xattrs,
+            (None, Err(error)) => {
+                self.walk_failed_attribute(tree, &found.path, &error);
+                Vec::new()
+            }
+        };
+        if stat.file_type == FileType::Directory {
+            match (&previous, unchanged) {
+                (_, Some(_)) => self.stats.dirs_unmodified += 1,
+                (Some(_), None) => self.stats.dirs_changed += 1,
+                (None, None) => self.stats.dirs_new += 1,
+            }
+        }
+        let mut entry = self.entry(found.path.clone(), stat, node, xattrs, is_racy(stat, started));
+        if let Node::Symlink { target } = &entry.node
+            && let Some(target) = self.leaves_components(tree, found, target)
+        {
+            entry.findings.push(EntryFinding {
+                code: content::LINK_LEAVES,
+                detail: format!("points to {target}, which is in no component").into_bytes(),
+            });
+        }
+        self.observer.event(Event::Done { entries: 1, bytes: 0 });
+        Ok(Some(entry))
+    }
+
+    fn walk_failed_attribute(&mut self, tree: &SourceTree, path: &[u8], error: &Error) {
+        let finding = Finding::new(
+            FindingKind::Unreadable,
+            recorded(tree, path),
+            error.repeat().problem().to_owned(),
+        );
+        self.find(finding);
+    }
+
+    /// Returns where a link in a deployment's data leads, when that is not part of the backup.
+    fn leaves_components(&self, tree: &SourceTree, found: &Found, target: &[u8]) -> Option<String> {
+        let holds_data = tree.component.starts_with("dbroot/")
+            || tree.component.starts_with("datadir")
+            || tree.component == "storagemanager";
+        if !holds_data || matches!(self.options.group, Group::Paths) {
+            return None;
+        }
+        let target = Path::new(OsStr::from_bytes(target));
+        let from = found.host_path.parent().unwrap_or(Path::new("/"));
+        let resolved = lexical(&from.join(target));
+        let inside = self.options.trees.iter().any(|tree| {
+            tree.select.iter().any(|selected| resolved.starts_with(tree.base.join(selected)))
+        });
+        (!inside).then(|| encode_path(&resolved))
+    }
+
+    /// Brings an entry into the manifest, waiting for its content if need be.
+    fn write(
+        &mut self,
+        tree: &SourceTree,
+        pending: Pending,
+        writer: &mut ManifestWriter<'_>,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let mut entry = match pending {
+            Pending::Ready(entry) => *entry,
+            Pending::Reading(found, job) => match self.read(tree, &found, job.wait())? {
+                Some(entry) => entry,
+                None => return Ok(()),
+            },
+        };
+        if let Some(why) = is_interrupted_write(&tree.component, &entry.path)
+            && !entry.findings.iter().any(|finding| finding.code == content::INTERRUPTED)
+        {
+            let detail = why.as_bytes().to_vec();
+            entry.findings.push(EntryFinding { code: content::INTERRUPTED, detail });
+        }
+        for finding in &entry.findings {
+            let kind = content::finding_kind(finding.code);
+            let object = recorded(tree, &entry.path);
+            self.find(Finding::new(kind, object, encode(&finding.detail)));
+        }
+        match &entry.node {
+            Node::File { size, extents } => {
+                counts.files += 1;
+                counts.bytes += size;
+                counts.allocated_bytes += size - holes(extents);
+            }
+            Node::Unreadable { .. } => counts.files += 1,
+            Node::Directory => counts.directories += 1,
+            Node::Symlink { .. } => counts.symlinks += 1,
+            _ => counts.others += 1,
+        }
+        writer.push(&entry)
+    }
+
+    fn read(
+        &mut self,
+        tree: &SourceTree,
+        found: &Found,
+        outcome: Outcome,
+    ) -> Result<Option<Entry>> {
+        match outcome {
+            Outcome::Read(content) => {
+                let FileContent { stat, size, extents, xattrs, racy, findings, read } = *content;
+                self.stats.bytes_read += read;
+                let node = Node::File { size, extents };
+                let mut entry = self.entry(found.path.clone(), &stat, node, xattrs, racy);
+                entry.findings = findings;
+                Ok(Some(entry))
+            }
+            Outcome::Vanished => {
+                self.find(Finding::new(
+                    FindingKind::Vanished,
+                    recorded(tree, &found.path),
+                    "gone before it could be opened",
+                ));
+                Ok(None)
+            }
+            Outcome::Unreadable(error) => {
+                let node = Node::Unreadable { size: found.stat.size };
+                let mut entry = self.entry(found.path.clone(), &found.stat, node, Vec::new(), true);
+                entry.findings.push(EntryFinding {
+                    code: content::UNREADABLE,
+                    detail: error.repeat().problem().as_bytes().to_vec(),
+                });
+                Ok(Some(entry))
+            }
+            Outcome::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl Pending {
+    fn is_ready(&self) -> bool {
+        match self {
+            Pending::Ready(_) => true,
+            Pending::Reading(_, job) => job.is_done(),
+        }
+    }
+}
+
+/// Whether a file's times are too fresh, at the moment `started`, to tell a later change.
+fn is_racy(stat: &Stat, started: Time) -> bool {
+    let newest = stat.mtime.max(stat.identity.ctime);
+    let limit = Time { seconds: started.seconds - RACY_SECONDS, ..started };
+    newest >= limit
+}
+
+/// Returns a path as the deployment names it, for messages.
+fn recorded(tree: &SourceTree, path: &[u8]) -> String {
+    encode_path(&tree.recorded.join(OsStr::from_bytes(path)))
+}
+
+/// Returns the bytes of holes at the top level of some extents; holes inside lists count as data,
+/// which errs on the safe side where space is asked for.
+fn holes(extents: &[Extent]) -> u64 {
+    let hole = |extent: &Extent| match extent {
+        Extent::Hole { length } => *length,
+        _ => 0,
+    };
+    extents.iter().map(hole).sum()
+}
+
+/// Resolves `.` and `..` in an absolute path by its text alone.
+fn lexical(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            PathPart::ParentDir => {
+                out.pop();
+            }
+            PathPart::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}

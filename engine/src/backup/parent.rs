@@ -1,0 +1,86 @@
+//! The parent: the snapshot that unchanged files are taken from.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::ChunkKind;
+use crate::format::extent::Extent;
+use crate::format::manifest::{Entry, compare_paths};
+use crate::format::snapshot::Component;
+use crate::manifest::{ManifestReader, MetaReader};
+use crate::progress::{Event, Observer};
+use crate::repository::Repository;
+use crate::snapshot::{Listing, Named};
+
+/// Chooses the newest snapshot of the same group: of this host if there is one. A deployment is
+/// known by its name, wherever it is mounted; after a failover another host has its parent.
+pub(super) fn choose<'a>(
+    listing: &'a Listing,
+    kind: &str,
+    group: &str,
+    host: &str,
+) -> Option<&'a Named> {
+    let mut same = listing
+        .snapshots
+        .iter()
+        .rev()
+        .filter(|named| named.snapshot.kind == kind && named.snapshot.group == group);
+    let newest = same.clone().next();
+    same.find(|named| named.snapshot.host == host).or(newest.filter(|_| kind == "deployment"))
+}
+
+/// The parent's entries of one component, read in step with the walk.
+pub(super) struct ParentCursor<'a> {
+    reader: Option<ManifestReader<'a>>,
+    next: Option<Entry>,
+}
+
+impl<'a> ParentCursor<'a> {
+    pub fn new(repository: &'a Repository, component: Option<&Component>) -> Self {
+        let reader = component.map(|component| ManifestReader::new(repository, component));
+        ParentCursor { reader, next: None }
+    }
+
+    /// Returns the parent's entry of this path; paths come in rising order. A parent that cannot
+    /// be read is as good as none: the observer is told, and files are read again.
+    pub fn seek(&mut self, path: &[u8], observer: &dyn Observer) -> Option<Entry> {
+        loop {
+            if self.next.is_none() {
+                match self.reader.as_mut()?.next_entry() {
+                    Ok(Some(entry)) => self.next = Some(entry),
+                    Ok(None) => self.reader = None,
+                    Err(error) => {
+                        let text =
+                            format!("the parent's manifest is not used any further: {error}");
+                        observer.event(Event::Warning(&text));
+                        self.reader = None;
+                    }
+                }
+            }
+            match compare_paths(&self.next.as_ref()?.path, path) {
+                std::cmp::Ordering::Less => self.next = None,
+                std::cmp::Ordering::Equal => return self.next.take(),
+                std::cmp::Ordering::Greater => return None,
+            }
+        }
+    }
+}
+
+/// Whether every chunk of some content is in a pack that is there. Asked when packs are missing:
+/// then what a parent says is stored may be gone.
+pub(super) fn is_stored(repository: &Repository, extents: &[Extent]) -> Result<bool> {
+    let mut meta = MetaReader::new(repository);
+    let stop = || Error::new(ErrorKind::NotFound, "chunk", "not stored any more");
+    let all = meta.extents(extents, &mut |_, extent| match extent {
+        Extent::Chunk { id, .. } | Extent::Slice { id, .. } => {
+            repository.index().find(id, ChunkKind::Data)?.map(drop).ok_or_else(stop)
+        }
+        _ => Ok(()),
+    });
+    let lists = meta.lists(extents, &mut |id| {
+        repository.index().find(id, ChunkKind::Meta)?.map(drop).ok_or_else(stop)
+    });
+    match all.and(lists) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

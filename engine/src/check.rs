@@ -1,0 +1,495 @@
+//! Check: is everything there that the snapshots need, and is it what it should be.
+//!
+//! Without options every config, feature, index and snapshot object is read and hashed, every
+//! manifest and span list is read and verified, every chunk they name is looked up, and packs are
+//! compared with the index by name and length. Trailers, and all data, are read on request.
+
+use std::collections::{HashMap, HashSet};
+
+use rayon::prelude::*;
+
+use crate::backend::{Key, Space};
+use crate::compress::Decompressor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::extent::{Extent, LIST_DEPTH_MAX};
+use crate::format::manifest::{Entry, Node};
+use crate::format::pack::{FOOTER_LEN, Place, decode_footer, decode_trailer};
+use crate::format::snapshot::{Counts, SnapshotState};
+use crate::format::{ChunkKind, HEADER_LEN, Header, expect_header};
+use crate::id::{ChunkId, PackId, hash_stored};
+use crate::index::{KnownPack, Location};
+use crate::manifest::{ManifestReader, MetaReader};
+use crate::progress::{Cancel, Event, Observer};
+use crate::repository::Repository;
+use crate::snapshot::{self, Named};
+
+/// What to check beyond the structure.
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    /// Read every pack's trailer and compare it with the index.
+    pub read_trailers: bool,
+    /// Read this share of all packs, in percent, and verify every chunk in them.
+    pub read_data_percent: Option<f64>,
+    /// Threads that read and verify.
+    pub threads: usize,
+    /// To stop it.
+    pub cancel: Cancel,
+}
+
+/// What a check looked at, and what it found.
+#[derive(Clone, Debug, Default)]
+pub struct CheckReport {
+    /// Snapshots read.
+    pub snapshots: u64,
+    /// Packs the index names.
+    pub packs: u64,
+    /// Index objects.
+    pub indexes: u64,
+    /// Chunks that snapshots name, each as often as a manifest not seen before does.
+    pub chunks: u64,
+    /// Leases: sessions that run, or ended without removing theirs.
+    pub leases: u64,
+    /// Packs read in full.
+    pub packs_read: u64,
+    /// Bytes of packs read.
+    pub bytes_read: u64,
+    /// Packs that no index names: of interrupted backups, or of a running one.
+    pub packs_unindexed: u64,
+    /// What is wrong.
+    pub findings: Findings,
+}
+
+/// Checks a repository. Changes nothing. The index must not have been loaded before.
+///
+/// What is wrong is in the report; an error means that the check could not be done.
+pub fn check(
+    repository: &Repository,
+    options: &CheckOptions,
+    observer: &dyn Observer,
+) -> Result<CheckReport> {
+    let mut checker = Checker {
+        repository,
+        options,
+        observer,
+        report: CheckReport::default(),
+        seen: HashSet::new(),
+    };
+    // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
+    let stored = checker.list_packs()?;
+    checker.other_objects()?;
+    observer.event(Event::Stage("index"));
+    checker.index()?;
+    observer.event(Event::Stage("packs"));
+    let packs = checker.packs(stored)?;
+    observer.event(Event::Stage("snapshots"));
+    checker.snapshots()?;
+    if options.read_trailers || options.read_data_percent.is_some() {
+        observer.event(Event::Stage("reading packs"));
+        checker.read_packs(&packs)?;
+    }
+    Ok(checker.report)
+}
+
+struct Checker<'a> {
+    repository: &'a Repository,
+    options: &'a CheckOptions,
+    observer: &'a dyn Observer,
+    report: CheckReport,
+    /// Manifest chunks and span lists whose content was looked at already.
+    seen: HashSet<ChunkId>,
+}
+
+impl Checker<'_> {
+    fn find(&mut self, kind: FindingKind, object: impl Into<String>, detail: impl Into<String>) {
+        self.push(Finding::new(kind, object, detail));
+    }
+
+    fn push(&mut self, finding: Finding) {
+        self.observer.event(Event::Finding(&finding));
+        self.report.findings.push(finding);
+    }
+
+    fn list(&mut self, space: Space) -> Result<Vec<(Key, u64)>> {
+        let mut found = Vec::new();
+        let mut foreign = Vec::new();
+        self.repository.backend().list(space, &mut |object| match Key::parse(&object.name) {
+            Some(key) => found.push((key, object.bytes)),
+            None => foreign.push(object.name),
+        })?;
+        for name in foreign {
+            self.find(
+                FindingKind::ForeignObject,
+                name,
+                "the name of an object of colvault expected",
+            );
+        }
+        Ok(found)
+    }
+
+    fn list_packs(&mut self) -> Result<HashMap<PackId, u64>> {
+        let listed = self.list(Space::Packs)?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|(key, bytes)| match key {
+                Key::Pack(id) => Some((id, bytes)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Features and leases; config was verified when the repository was opened.
+    fn other_objects(&mut self) -> Result<()> {
+        for (key, _) in self.list(Space::Features)? {
+            let bytes = match self.repository.backend().get(&key, 1 << 20) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.push(crate::index::object_finding(&error)?);
+                    continue;
+                }
+            };
+            if let Err(error) = crate::format::open_record(&bytes, &key.to_string()) {
+                self.push(crate::index::object_finding(&error)?);
+            }
+        }
+        self.report.leases = self.list(Space::Leases)?.len() as u64;
+        Ok(())
+    }
+
+    fn index(&mut self) -> Result<()> {
+        // A cache may hold what the repository has lost: every object is read anew.
+        self.repository.index().forget()?;
+        let report = self.repository.index().refresh(self.repository.backend())?;
+        report.findings.listed.into_iter().for_each(|finding| self.push(finding));
+        self.report.indexes = report.objects;
+        Ok(())
+    }
+
+    fn packs(&mut self, mut stored: HashMap<PackId, u64>) -> Result<Vec<KnownPack>> {
+        let mut known = Vec::new();
+        self.repository.index().packs(&mut |pack| known.push(pack))?;
+        self.report.packs = known.len() as u64;
+        let mut present = Vec::new();
+        for pack in known {
+            let object = Key::Pack(pack.id).to_string();
+            match stored.remove(&pack.id) {
+                // Added since packs were listed, or gone: ask for it by name.
+                None => match self.repository.backend().length(&Key::Pack(pack.id)) {
+                    Ok(bytes) if bytes == pack.bytes => present.push(pack),
+                    Ok(bytes) => self.wrong_size(object, pack.bytes, bytes),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        let detail =
+                            format!("a pack of {} bytes expected, it is not there", pack.bytes);
+                        self.find(FindingKind::MissingObject, object, detail);
+                    }
+                    Err(error) => return Err(error),
+                },
+                Some(bytes) if bytes != pack.bytes => self.wrong_size(object, pack.bytes, bytes),
+                Some(_) => present.push(pack),
+            }
+        }
+        self.report.packs_unindexed = stored.len() as u64;
+        Ok(present)
+    }
+
+    fn wrong_size(&mut self, object: String, expected: u64, found: u64) {
+        let detail = format!("{expected} bytes expected, found {found}");
+        self.find(FindingKind::WrongSize, object, detail);
+    }
+
+    fn snapshots(&mut self) -> Result<()> {
+        let listing = snapshot::list(self.repository)?;
+        for finding in listing.findings.listed {
+            self.push(finding);
+        }
+        for named in &listing.snapshots {
+            self.report.snapshots += 1;
+            if named.snapshot.state != SnapshotState::Complete {
+                let detail =
+                    format!("made {}, state {}", named.snapshot.time, named.snapshot.state.name());
+                self.find(
+                    FindingKind::IncompleteSnapshot,
+                    format!("snapshot {}", named.id.short()),
+                    detail,
+                );
+            }
+            for component in &named.snapshot.components {
+                self.component(named, component)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a manifest and looks at every chunk it names.
+    fn component(
+        &mut self,
+        named: &Named,
+        component: &crate::format::snapshot::Component,
+    ) -> Result<()> {
+        let object = format!("snapshot {} component {}", named.id.short(), component.name);
+        let mut manifest = ManifestReader::new(self.repository, component);
+        let mut counts = Counts::default();
+        loop {
+            self.options.cancel.check()?;
+            match manifest.next_entry() {
+                Ok(None) => break,
+                Ok(Some(entry)) => {
+                    count(&mut counts, &entry);
+                    self.content(&object, &entry)?;
+                }
+                Err(error) => return self.broken(&object, &error),
+            }
+        }
+        // Holes inside lists are not counted when a snapshot is made, see `backup`.
+        let same = Counts { allocated_bytes: component.counts.allocated_bytes, ..counts };
+        if same != component.counts {
+            let detail = format!(
+                "{} entries and {} bytes expected, its manifest has {} and {}",
+                component.counts.entries(),
+                component.counts.bytes,
+                counts.entries(),
+                counts.bytes
+            );
+            self.find(FindingKind::DamagedManifest, object, detail);
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, object: &str, error: &Error) -> Result<()> {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => FindingKind::MissingChunk,
+            ErrorKind::Corrupt => FindingKind::DamagedManifest,
+            _ => return Err(error.repeat()),
+        };
+        self.find(kind, object, error.to_string());
+        Ok(())
+    }
+
+    fn content(&mut self, object: &str, entry: &Entry) -> Result<()> {
+        let path = || format!("{object} file {}", crate::format::text::encode(&entry.path));
+        let mut meta = MetaReader::new(self.repository);
+        let mut pending: Vec<(Extent, usize)> =
+            entry.extents().iter().rev().map(|extent| (*extent, 0)).collect();
+        while let Some((extent, depth)) = pending.pop() {
+            match extent {
+                Extent::Chunk { id, length } => self.chunk(&path, id, length)?,
+                Extent::Slice { id, chunk_length, .. } => self.chunk(&path, id, chunk_length)?,
+                Extent::List { id, .. } if depth >= LIST_DEPTH_MAX => {
+                    let detail = format!("span list {id} nests too deep");
+                    self.find(FindingKind::DamagedManifest, path(), detail);
+                }
+                Extent::List { id, length } => {
+                    if !self.seen.insert(id) {
+                        continue;
+                    }
+                    match meta.list(id, length) {
+                        Ok(listed) => {
+                            pending.extend(listed.into_iter().rev().map(|e| (e, depth + 1)));
+                        }
+                        Err(error) => self.broken(&path(), &error)?,
+                    }
+                }
+                Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, path: &dyn Fn() -> String, id: ChunkId, length: u32) -> Result<()> {
+        self.report.chunks += 1;
+        match self.repository.index().find(id, ChunkKind::Data)? {
+            None => {
+                let detail = format!("chunk {id} of {length} bytes is in no index object");
+                self.find(FindingKind::MissingChunk, path(), detail);
+            }
+            Some(location) if location.raw_length != length => {
+                let detail = format!(
+                    "chunk {id} of {length} bytes expected, the index says {}",
+                    location.raw_length
+                );
+                self.find(FindingKind::DamagedManifest, path(), detail);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn read_packs(&mut self, packs: &[KnownPack]) -> Result<()> {
+        let share = self.options.read_data_percent.unwrap_or(0.0).clamp(0.0, 100.0);
+        // A sample is spread evenly over the packs and begins at a random one.
+        let start = f64::from(u16::from_le_bytes(crate::id::random())) / 65_536.0;
+        let whole = |n: usize| {
+            let before = start + n as f64 * share / 100.0;
+            (before + share / 100.0).floor() > before.floor()
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.options.threads.max(1))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
+            })?;
+        let chosen: Vec<(&KnownPack, bool)> = packs
+            .iter()
+            .enumerate()
+            .map(|(n, pack)| (pack, whole(n)))
+            .filter(|(_, whole)| *whole || self.options.read_trailers)
+            .collect();
+        let bytes = chosen.iter().filter(|(_, whole)| *whole).map(|(pack, _)| pack.bytes).sum();
+        self.observer.event(Event::Expected { entries: chosen.len() as u64, bytes });
+        let (repository, cancel, observer) = (self.repository, &self.options.cancel, self.observer);
+        let results: Vec<Result<PackRead>> = pool.install(|| {
+            chosen
+                .par_iter()
+                .map(|(pack, whole)| {
+                    cancel.check()?;
+                    let read = read_pack(repository, pack, *whole)?;
+                    observer.event(Event::Done { entries: 1, bytes: read.bytes });
+                    Ok(read)
+                })
+                .collect()
+        });
+        for result in results {
+            let read = result?;
+            self.report.bytes_read += read.bytes;
+            self.report.packs_read += u64::from(read.whole);
+            read.findings.into_iter().for_each(|finding| self.push(finding));
+        }
+        Ok(())
+    }
+}
+
+fn count(counts: &mut Counts, entry: &Entry) {
+    match &entry.node {
+        Node::File { size, .. } => {
+            counts.files += 1;
+            counts.bytes += size;
+        }
+        Node::Unreadable { .. } => counts.files += 1,
+        Node::Directory => counts.directories += 1,
+        Node::Symlink { .. } => counts.symlinks += 1,
+        _ => counts.others += 1,
+    }
+}
+
+struct PackRead {
+    bytes: u64,
+    whole: bool,
+    findings: Vec<Finding>,
+}
+
+/// Reads a pack's trailer, or all of it, and verifies what was read.
+fn read_pack(repository: &Repository, pack: &KnownPack, whole: bool) -> Result<PackRead> {
+    let key = Key::Pack(pack.id);
+    let object = key.to_string();
+    let mut read = PackRead { bytes: 0, whole, findings: Vec::new() };
+    let outcome = match whole {
+        true => read_whole(repository, pack, &mut read),
+        false => read_trailer(repository, pack, &mut read).map(drop),
+    };
+    match outcome {
+        Ok(()) => {}
+        Err(error) => match error.kind() {
+            ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io => {
+                read.findings.push(Finding::new(
+                    FindingKind::DamagedObject,
+                    object,
+                    error.repeat().problem().to_owned(),
+                ));
+            }
+            _ => return Err(error),
+        },
+    }
+    Ok(read)
+}
+
+fn read_trailer(
+    repository: &Repository,
+    pack: &KnownPack,
+    read: &mut PackRead,
+) -> Result<Vec<Place>> {
+    let key = Key::Pack(pack.id);
+    let object = key.to_string();
+    let footer_at = pack.bytes.saturating_sub(FOOTER_LEN as u64);
+    let footer = repository.backend().get_range(&key, footer_at, FOOTER_LEN)?;
+    let (length, checksum) =
+        decode_footer(&footer).map_err(|error| error.in_object(object.clone()))?;
+    let trailer_at = footer_at
+        .checked_sub(u64::from(length))
+        .ok_or_else(|| Error::corrupt(object.clone(), "a trailer that fits the pack expected"))?;
+    let trailer = repository.backend().get_range(&key, trailer_at, length as usize)?;
+    let header = repository.backend().get_range(&key, 0, HEADER_LEN)?;
+    read.bytes += (HEADER_LEN + FOOTER_LEN) as u64 + u64::from(length);
+    let header = Header::decode(&header, &object)?;
+    expect_header(&header, &object, pack.kind.pack(), Some(repository.id()))?;
+    let places = decode_trailer(&trailer, checksum, pack.bytes)
+        .map_err(|error| error.in_object(object.clone()))?;
+    compare_with_index(repository, pack, &places, &object, read)?;
+    Ok(places)
+}
+
+/// Every chunk of a trailer is in the index, at this place.
+fn compare_with_index(
+    repository: &Repository,
+    pack: &KnownPack,
+    places: &[Place],
+    object: &str,
+    read: &mut PackRead,
+) -> Result<()> {
+    let mut offset = HEADER_LEN as u32;
+    for place in places {
+        let wanted = Location {
+            pack: pack.id,
+            offset,
+            stored_length: place.stored_length,
+            raw_length: place.raw_length,
+        };
+        if !repository.index().locations(place.id, pack.kind)?.contains(&wanted) {
+            read.findings.push(Finding::new(
+                FindingKind::DamagedObject,
+                object,
+                format!("the index does not name chunk {} at byte {offset} of it", place.id),
+            ));
+        }
+        offset = offset.saturating_add(place.stored_length);
+    }
+    Ok(())
+}
+
+fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) -> Result<()> {
+    let key = Key::Pack(pack.id);
+    let bytes = repository.backend().get(&key, pack.bytes)?;
+    if hash_stored(&[&bytes]) != pack.id.0 {
+        read.findings.push(Finding::new(
+            FindingKind::DamagedObject,
+            key.to_string(),
+            "the pack's bytes do not hash to its name",
+        ));
+    }
+    let places = read_trailer(repository, pack, read)?;
+    read.bytes = pack.bytes;
+    let mut decompressor = Decompressor::new();
+    let mut at = HEADER_LEN;
+    for place in places {
+        let end = at + place.stored_length as usize;
+        let location = Location {
+            pack: pack.id,
+            offset: u32::try_from(at).unwrap_or(u32::MAX),
+            stored_length: place.stored_length,
+            raw_length: place.raw_length,
+        };
+        let stored = bytes.get(at..end).unwrap_or_default();
+        match repository.open_chunk(place.id, stored, &location, &mut decompressor) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                read.findings.push(Finding::new(
+                    FindingKind::DamagedChunk,
+                    error.object().to_owned(),
+                    error.problem().to_owned(),
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+        at = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! The engine of colvault: content-addressed, deduplicating backups of MariaDB ColumnStore.
+//!
+//! Modules stand in the order of their dependencies: each uses only those before it. The map and
+//! the invariants are in docs/ARCHITECTURE.md, every stored byte in docs/FORMAT.md.
+
+pub mod id;
+
+pub mod error;
+
+pub mod finding;
+
+pub mod progress;
+
+pub mod pattern;
+
+pub mod format;
+
+pub mod compress;
+
+pub mod chunker;
+
+mod mmap;
+
+pub mod backend;
+
+pub mod index;
+
+pub mod repository;
+
+pub mod snapshot;
+
+pub mod session;
+
+pub mod manifest;
+
+pub mod source;
+
+pub mod pipeline;
+
+pub mod backup;
+
+pub mod restore;
+
+pub mod check;

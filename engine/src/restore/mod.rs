@@ -1,0 +1,264 @@
+//! Restore: from a snapshot to a tree that equals what was backed up.
+//!
+//! The manifest is read in order; directories and empty files come into being as it is read, and
+//! chunks to write are gathered in windows of bounded size. Inside a window every stored byte is
+//! read once, in the order of the packs, verified, and written wherever it belongs, so that one
+//! huge file is restored by as many threads as many files are. Attributes are set when a file has
+//! its content; directories get theirs at the end, when nothing changes in them any more.
+//!
+//! Nothing that exists is touched unless a delta was asked for. A delta first proves, chunk by
+//! chunk, what is already there; what is not in the snapshot is deleted last.
+
+mod attributes;
+mod delta;
+mod plan;
+mod target;
+mod window;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::manifest::{Entry, Node};
+use crate::format::snapshot::Component;
+use crate::manifest::ManifestReader;
+use crate::progress::{Cancel, Event, Observer};
+use crate::repository::Repository;
+use crate::snapshot::Named;
+use attributes::Owners;
+pub use plan::{Select, Target, destinations};
+use target::TargetTree;
+use window::Windows;
+
+/// What to restore, where to, and how.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// Where to.
+    pub target: Target,
+    /// What.
+    pub select: Select,
+    /// Make an existing tree equal instead of refusing it.
+    pub delta: bool,
+    /// Make holes of zeros, instead of allocating them.
+    pub sparse: bool,
+    /// Use owners' numeric ids, not their names.
+    pub numeric_ids: bool,
+    /// Write nothing; report what would be written.
+    pub dry_run: bool,
+    /// Threads that read, verify and write.
+    pub threads: usize,
+    /// To stop it.
+    pub cancel: Cancel,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreReport {
+    /// Regular files selected.
+    pub files_total: u64,
+    /// Those that were written, wholly or in part.
+    pub files_restored: u64,
+    /// Those whose content was there already.
+    pub files_skipped: u64,
+    /// Entries deleted because the snapshot does not have them (delta).
+    pub files_deleted: u64,
+    /// Sizes of the selected files.
+    pub bytes_total: u64,
+    /// Bytes written.
+    pub bytes_restored: u64,
+    /// Bytes found in place (delta).
+    pub bytes_skipped: u64,
+    /// What could not be restored as it was.
+    pub findings: Findings,
+    /// Where each component went.
+    pub components: Vec<(String, PathBuf)>,
+}
+
+/// Restores a snapshot. The repository's index must have been loaded.
+///
+/// Fails before it writes anything with `Refused` (a target that is not empty, or holds the
+/// repository), `Full` (not enough space or inodes) or `NotFound` (a component or path that the
+/// snapshot does not have). Content that is damaged or missing is a finding, and zeros stand where
+/// it should be.
+pub fn restore(
+    repository: &Repository,
+    named: &Named,
+    options: &RestoreOptions,
+    observer: &dyn Observer,
+) -> Result<RestoreReport> {
+    let snapshot = &named.snapshot;
+    if let Some(packer) = snapshot.packers.first() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("snapshot {}", named.id.short()),
+            format!("its restore needs the slot packer {packer:?}, which is not known"),
+        ));
+    }
+    let destinations = destinations(snapshot, options)?;
+    plan::refuse_unsafe(repository, &destinations, options.delta)?;
+    let mut report = RestoreReport::default();
+    let needs = plan::needs(repository, &destinations, options)?;
+    if needs.entries == 0 && !options.select.is_everything() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("snapshot {}", named.id.short()),
+            "nothing in it matches the selected components, paths and patterns",
+        ));
+    }
+    report.files_total = needs.files;
+    report.bytes_total = needs.bytes;
+    report.components =
+        destinations.iter().map(|(c, path)| (c.name.clone(), path.clone())).collect();
+    observer.event(Event::Expected { entries: needs.entries, bytes: needs.bytes });
+    plan::refuse_without_space(&needs)?;
+    if options.dry_run {
+        return Ok(report);
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads.max(1))
+        .thread_name(|n| format!("write-{n}"))
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
+        })?;
+    let owners = Owners::new(options.numeric_ids);
+    for (component, destination) in &destinations {
+        observer.event(Event::Stage(&component.name));
+        let run =
+            ComponentRun { repository, component, destination, options, observer, owners: &owners };
+        let on_the_way = run.write_content(&pool, &mut report)?;
+        if options.delta {
+            report.files_deleted += delta::delete_extras(&run, snapshot)?;
+        }
+        run.finish_directories(&on_the_way, &mut report)?;
+        target::sync_file_system(destination)?;
+    }
+    Ok(report)
+}
+
+/// One component on its way to its destination.
+struct ComponentRun<'a> {
+    repository: &'a Repository,
+    component: &'a Component,
+    destination: &'a Path,
+    options: &'a RestoreOptions,
+    observer: &'a dyn Observer,
+    owners: &'a Owners,
+}
+
+impl ComponentRun<'_> {
+    fn find(&self, report: &mut RestoreReport, finding: Finding) {
+        self.observer.event(Event::Finding(&finding));
+        report.findings.push(finding);
+    }
+
+    fn object(&self, path: &[u8]) -> String {
+        plan::shown(self.destination, path)
+    }
+
+    /// Creates everything but directories' attributes. Returns directories that were not selected
+    /// but had to be made on the way to something that was.
+    fn write_content(
+        &self,
+        pool: &rayon::ThreadPool,
+        report: &mut RestoreReport,
+    ) -> Result<HashSet<Vec<u8>>> {
+        let mut tree = TargetTree::open(self.destination)?;
+        let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+        let windows = Windows::new(self, pool);
+        pool.in_place_scope_fifo(|scope| {
+            let mut filling = windows.begin();
+            let mut manifest = ManifestReader::new(self.repository, self.component);
+            while let Some(entry) = manifest.next_entry()? {
+                self.options.cancel.check()?;
+                if !self.options.select.takes(self.component, &entry.path) {
+                    continue;
+                }
+                if let (Some(device), Node::File { .. }) = (entry.hard_link, &entry.node) {
+                    let group = (device, entry.identity.inode);
+                    if let Some(first) = links.get(&group) {
+                        tree.hard_link(first, &entry.path, self.options.delta)?;
+                        report.files_restored += 1;
+                        continue;
+                    }
+                    links.insert(group, entry.path.clone());
+                }
+                self.create(&mut tree, &entry, report, &mut |file| {
+                    windows.add_file(&mut filling, file, scope)
+                })?;
+            }
+            windows.run(filling, scope)
+        })?;
+        windows.finish(report);
+        Ok(tree.made_on_the_way())
+    }
+
+    fn create(
+        &self,
+        tree: &mut TargetTree,
+        entry: &Entry,
+        report: &mut RestoreReport,
+        add_file: &mut dyn FnMut(window::FileToWrite) -> Result<()>,
+    ) -> Result<()> {
+        let object = self.object(&entry.path);
+        match &entry.node {
+            Node::Directory => tree.directory(&entry.path, self.options.delta),
+            Node::File { size, .. } => {
+                let (file, old_size) = tree.file(&entry.path, self.options.delta)?;
+                let path = object;
+                add_file(window::FileToWrite {
+                    file,
+                    path,
+                    entry: entry.clone(),
+                    size: *size,
+                    old_size,
+                })
+            }
+            Node::Unreadable { size } => {
+                let detail = format!("its {size} bytes could not be read when it was backed up");
+                self.find(report, Finding::new(FindingKind::LostContent, object, detail));
+                Ok(())
+            }
+            // A server makes its sockets anew.
+            Node::Socket => Ok(()),
+            special => match tree.special(&entry.path, special, self.options.delta) {
+                Err(error) if error.kind() == ErrorKind::Io => {
+                    let detail = error.repeat().problem().to_owned();
+                    self.find(report, Finding::new(FindingKind::AttributeRefused, object, detail));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+                Ok(()) => {
+                    let full = tree.host_path(&entry.path);
+                    for finding in attributes::set_on_path(&full, entry, self.owners, &object) {
+                        self.find(report, finding);
+                    }
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Gives directories their attributes; nothing changes in them any more.
+    fn finish_directories(
+        &self,
+        on_the_way: &HashSet<Vec<u8>>,
+        report: &mut RestoreReport,
+    ) -> Result<()> {
+        let mut tree = TargetTree::open(self.destination)?;
+        let mut manifest = ManifestReader::new(self.repository, self.component);
+        while let Some(entry) = manifest.next_entry()? {
+            let wanted = self.options.select.takes(self.component, &entry.path)
+                || on_the_way.contains(&entry.path);
+            if wanted && entry.node == Node::Directory {
+                let directory = tree.open_directory(&entry.path)?;
+                let object = self.object(&entry.path);
+                for finding in attributes::set_on_file(directory, &entry, self.owners, &object) {
+                    self.find(report, finding);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,518 @@
+//! Windows: chunks to write, gathered, read pack by pack, verified and written.
+//!
+//! A window is closed when it has enough chunks or open files; two may be under way, so that the
+//! next is planned while one is written. Memory is bounded by their sizes, never by the snapshot.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use super::attributes::{Owners, set_on_file};
+use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
+use crate::backend::Key;
+use crate::compress::Decompressor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::ChunkKind;
+use crate::format::extent::Extent;
+use crate::format::manifest::Entry;
+use crate::id::ChunkId;
+use crate::index::Location;
+use crate::manifest::MetaReader;
+use crate::progress::{Event, Observer};
+use crate::repository::Repository;
+
+/// Chunks of one window; at 64 KiB a chunk, 1 GiB.
+const CHUNKS_MAX: usize = 16_384;
+/// Windows under way at once.
+const WINDOWS: usize = 2;
+/// One read takes at most this many bytes of a pack...
+const READ_BYTES_MAX: u64 = 4 << 20;
+/// ...and reads over gaps up to this long rather than asking twice.
+const GAP_BYTES_MAX: u64 = 64 << 10;
+/// Files at least this long are allocated before they are written.
+const ALLOCATE_BYTES_MIN: u64 = 1 << 20;
+
+/// A file that was created or opened and wants its content.
+pub(super) struct FileToWrite {
+    pub file: File,
+    /// For messages.
+    pub path: String,
+    pub entry: Entry,
+    pub size: u64,
+    /// The size it had, when it was there before.
+    pub old_size: Option<u64>,
+}
+
+/// A file with chunks still to be written.
+struct Writing {
+    file: File,
+    path: String,
+    entry: Entry,
+    old_size: Option<u64>,
+    /// Chunks not yet written, and one for the planner.
+    left: AtomicUsize,
+    changed: AtomicBool,
+}
+
+/// Where the bytes of a chunk go.
+#[derive(Clone)]
+struct Use {
+    file: Arc<Writing>,
+    file_offset: u64,
+    chunk_offset: u32,
+    length: u32,
+}
+
+/// A window being filled.
+#[derive(Default)]
+pub(super) struct Filling {
+    chunks: HashMap<ChunkId, Vec<Use>>,
+    uses: usize,
+    files: usize,
+}
+
+/// A chunk to read and where it goes.
+struct Job {
+    location: Location,
+    id: ChunkId,
+    uses: Vec<Use>,
+}
+
+/// Plans and runs windows of one component.
+pub(super) struct Windows<'a> {
+    repository: &'a Repository,
+    options: &'a RestoreOptions,
+    observer: &'a dyn Observer,
+    owners: &'a Owners,
+    pool: &'a rayon::ThreadPool,
+    files_max: usize,
+    under_way: Mutex<usize>,
+    ended: Condvar,
+    /// The first error that ends the restore.
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+    findings: Mutex<Findings>,
+    files_restored: AtomicU64,
+    files_skipped: AtomicU64,
+    bytes_restored: AtomicU64,
+    bytes_skipped: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Windows<'a> {
+    pub fn new(run: &ComponentRun<'a>, pool: &'a rayon::ThreadPool) -> Self {
+        // Each window holds its files open; leave some descriptors to the rest of the program.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
+        let files_max =
+            usize::try_from(limit.saturating_sub(128)).unwrap_or(usize::MAX) / (WINDOWS + 1);
+        Windows {
+            repository: run.repository,
+            options: run.options,
+            observer: run.observer,
+            owners: run.owners,
+            pool,
+            files_max: files_max.clamp(16, 4096),
+            under_way: Mutex::new(0),
+            ended: Condvar::new(),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            findings: Mutex::default(),
+            files_restored: AtomicU64::new(0),
+            files_skipped: AtomicU64::new(0),
+            bytes_restored: AtomicU64::new(0),
+            bytes_skipped: AtomicU64::new(0),
+        }
+    }
+
+    pub fn begin(&self) -> Filling {
+        Filling::default()
+    }
+
+    /// Moves what was done and found into the report.
+    pub fn finish(self, report: &mut RestoreReport) {
+        report.files_restored += self.files_restored.into_inner();
+        report.files_skipped += self.files_skipped.into_inner();
+        report.bytes_restored += self.bytes_restored.into_inner();
+        report.bytes_skipped += self.bytes_skipped.into_inner();
+        let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (kind, count) in &findings.counts {
+            *report.findings.counts.entry(*kind).or_default() += count;
+        }
+        let room = crate::finding::FINDINGS_LISTED_MAX.saturating_sub(report.findings.listed.len());
+        report.findings.listed.extend(findings.listed.into_iter().take(room));
+    }
+
+    fn find(&self, finding: Finding) {
+        self.observer.event(Event::Finding(&finding));
+        lock(&self.findings).push(finding);
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn check(&self) -> Result<()> {
+        self.options.cancel.check()?;
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let failure = lock(&self.failure);
+        Err(failure.as_ref().map_or_else(
+            || Error::new(ErrorKind::Io, "restore", "writing has failed"),
+            Error::repeat,
+        ))
+    }
+
+    /// Gives a file its size and plans its chunks; runs the window when it is full.
+    pub fn add_file<'scope>(
+        &'scope self,
+        filling: &mut Filling,
+        to_write: FileToWrite,
+        scope: &rayon::ScopeFifo<'scope>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        let FileToWrite { file, path, entry, size, old_size } = to_write;
+        let io = |error: std::io::Error| Error::io(&path, "set the size of", error);
+        if old_size != Some(size) {
+            file.set_len(size).map_err(io)?;
+        }
+        let writing = Arc::new(Writing {
+            file,
+            path,
+            entry,
+            old_size,
+            left: AtomicUsize::new(1),
+            changed: AtomicBool::new(old_size != Some(size)),
+        });
+        filling.files += 1;
+        if old_size.is_none() && size >= ALLOCATE_BYTES_MIN && !self.options.sparse {
+            self.allocate_data(&writing)?;
+        }
+        let mut meta = MetaReader::new(self.repository);
+        let planned = meta.extents(writing.entry.extents(), &mut |offset, extent| {
+            self.plan(filling, &writing, offset, extent)?;
+            if filling.uses >= CHUNKS_MAX {
+                let full = std::mem::take(filling);
+                filling.files = 1;
+                self.run(full, scope)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = planned {
+            let kind = match error.kind() {
+                ErrorKind::NotFound => FindingKind::MissingChunk,
+                ErrorKind::Corrupt => FindingKind::DamagedChunk,
+                _ => return Err(error),
+            };
+            let detail = format!("its content from here on cannot be found: {error}");
+            self.find(Finding::new(kind, &*writing.path, detail));
+        }
+        self.count_down(&writing);
+        if filling.uses >= CHUNKS_MAX || filling.files >= self.files_max {
+            self.run(std::mem::take(filling), scope)?;
+        }
+        Ok(())
+    }
+
+    /// Allocates the stretches of a new file that are not holes: space is taken before anything is
+    /// written, in few pieces. Where the file system cannot, writing does it.
+    fn allocate_data(&self, writing: &Writing) -> Result<()> {
+        let mut offset = 0;
+        for extent in writing.entry.extents() {
+            // A list may hold holes: what it covers is allocated as it is written.
+            if !matches!(extent, Extent::Hole { .. } | Extent::List { .. } | Extent::Lost { .. }) {
+                allocate(writing, offset, extent.length())?;
+            }
+            offset += extent.length();
+        }
+        Ok(())
+    }
+
+    fn plan(
+        &self,
+        filling: &mut Filling,
+        writing: &Arc<Writing>,
+        file_offset: u64,
+        extent: Extent,
+    ) -> Result<()> {
+        let (id, chunk_offset, length) = match extent {
+            Extent::Chunk { id, length } => (id, 0, length),
+            Extent::Slice { id, offset, length, .. } => (id, offset, length),
+            Extent::Zero { length } => return self.zeros(writing, file_offset, length, false),
+            Extent::Hole { length } => return self.zeros(writing, file_offset, length, true),
+            Extent::Lost { length } => {
+                let detail = format!(
+                    "{length} bytes from byte {file_offset} could not be read when it was backed \
+                     up; zeros stand there"
+                );
+                self.find(Finding::new(FindingKind::LostContent, &*writing.path, detail));
+                return self.zeros(writing, file_offset, length, true);
+            }
+            Extent::List { .. } => unreachable!("lists are resolved by the reader"),
+        };
+        writing.left.fetch_add(1, Ordering::Relaxed);
+        let file = Arc::clone(writing);
+        filling.chunks.entry(id).or_default().push(Use { file, file_offset, chunk_offset, length });
+        filling.uses += 1;
+        Ok(())
+    }
+
+    /// Makes a stretch zeros: allocated ones, or a hole.
+    fn zeros(&self, writing: &Writing, offset: u64, length: u64, hole: bool) -> Result<()> {
+        let io = |error: std::io::Error| Error::io(&writing.path, "write", error);
+        if let Some(old) = writing.old_size.filter(|old| *old > offset) {
+            let there = length.min(old - offset);
+            if delta::is_zero(&writing.file, offset, there).map_err(io)? {
+                self.bytes_skipped.fetch_add(there, Ordering::Relaxed);
+            } else {
+                delta::make_zero(&writing.file, offset, there).map_err(io)?;
+                writing.changed.store(true, Ordering::Relaxed);
+                self.bytes_restored.fetch_add(there, Ordering::Relaxed);
+            }
+        }
+        if !hole && !self.options.sparse {
+            allocate(writing, offset, length)?;
+        }
+        self.observer.event(Event::Done { entries: 0, bytes: length });
+        Ok(())
+    }
+
+    /// Reads, verifies and writes what a window gathered, in tasks of the pool.
+    pub fn run<'scope>(
+        &'scope self,
+        filling: Filling,
+        scope: &rayon::ScopeFifo<'scope>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        self.check()?;
+        let jobs = self.locate(filling)?;
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        {
+            let under_way = lock(&self.under_way);
+            *self
+                .ended
+                .wait_while(under_way, |count| *count >= WINDOWS)
+                .unwrap_or_else(PoisonError::into_inner) += 1;
+        }
+        let reads = group(jobs);
+        let left = Arc::new(AtomicUsize::new(reads.len()));
+        for read in reads {
+            let left = Arc::clone(&left);
+            scope.spawn_fifo(move |_| {
+                if self.check().is_ok()
+                    && let Err(error) = self.read_and_write(&read)
+                {
+                    self.fail(error);
+                }
+                drop(read);
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    *lock(&self.under_way) -= 1;
+                    self.ended.notify_one();
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Drops what is in place already, finds where the rest is stored, in pack order.
+    fn locate(&self, filling: Filling) -> Result<Vec<Job>> {
+        let locate = |(id, uses)| {
+            let uses = self.not_in_place(id, uses)?;
+            if uses.is_empty() {
+                return Ok(None);
+            }
+            match self.repository.index().find(id, ChunkKind::Data)? {
+                Some(location) => Ok(Some(Job { location, id, uses })),
+                None => {
+                    self.lose(id, &uses, FindingKind::MissingChunk, "no index object names it");
+                    Ok(None)
+                }
+            }
+        };
+        let located: Vec<Result<Option<Job>>> =
+            self.pool.install(|| filling.chunks.into_par_iter().map(locate).collect());
+        let mut jobs = Vec::with_capacity(located.len());
+        for job in located {
+            jobs.extend(job?);
+        }
+        jobs.sort_unstable_by_key(|job| (job.location.pack, job.location.offset));
+        Ok(jobs)
+    }
+
+    /// Returns the places of a chunk where its bytes do not stand yet.
+    fn not_in_place(&self, id: ChunkId, uses: Vec<Use>) -> Result<Vec<Use>> {
+        let mut wanting = Vec::with_capacity(uses.len());
+        for place in uses {
+            let end = place.file_offset + u64::from(place.length);
+            // Only a whole chunk has an id to compare with.
+            let comparable =
+                place.chunk_offset == 0 && place.file.old_size.is_some_and(|old| end <= old);
+            let io = |error: std::io::Error| Error::io(&place.file.path, "read", error);
+            if comparable
+                && delta::holds(
+                    &place.file.file,
+                    place.file_offset,
+                    place.length as usize,
+                    self.repository.id_key(),
+                    id,
+                )
+                .map_err(io)?
+            {
+                self.bytes_skipped.fetch_add(place.length.into(), Ordering::Relaxed);
+                self.observer.event(Event::Done { entries: 0, bytes: place.length.into() });
+                self.count_down(&place.file);
+            } else {
+                wanting.push(place);
+            }
+        }
+        Ok(wanting)
+    }
+
+    /// Reads one stretch of a pack and writes its chunks.
+    fn read_and_write(&self, jobs: &[Job]) -> Result<()> {
+        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return Ok(()) };
+        let start = u64::from(first.location.offset);
+        let end = end_of(&last.location);
+        let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let key = Key::Pack(first.location.pack);
+        let bytes = self.repository.backend().get_range(&key, start, length);
+        let mut decompressor = Decompressor::new();
+        for job in jobs {
+            let from = (job.location.offset - first.location.offset) as usize;
+            let stored = bytes
+                .as_ref()
+                .ok()
+                .and_then(|bytes| bytes.get(from..from + job.location.stored_length as usize));
+            if let Some(stored) = stored
+                && let Ok(raw) =
+                    self.repository.open_chunk(job.id, stored, &job.location, &mut decompressor)
+            {
+                self.write(raw, job)?;
+                continue;
+            }
+            // This copy is missing or damaged: any other copy will do.
+            let other = self.repository.read_chunk(job.id, ChunkKind::Data, &mut decompressor);
+            match other {
+                Ok(raw) => self.write(&raw, job)?,
+                Err(error) => {
+                    let kind = match error.kind() {
+                        ErrorKind::NotFound => FindingKind::MissingChunk,
+                        ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
+                        _ => return Err(error),
+                    };
+                    self.lose(job.id, &job.uses, kind, &error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, raw: &[u8], job: &Job) -> Result<()> {
+        for place in &job.uses {
+            let from = place.chunk_offset as usize;
+            let Some(bytes) = raw.get(from..from + place.length as usize) else {
+                let problem = "the chunk is shorter than the manifest says";
+                self.lose(
+                    job.id,
+                    std::slice::from_ref(place),
+                    FindingKind::DamagedManifest,
+                    problem,
+                );
+                continue;
+            };
+            place
+                .file
+                .file
+                .write_all_at(bytes, place.file_offset)
+                .map_err(|error| Error::io(&place.file.path, "write", error))?;
+            place.file.changed.store(true, Ordering::Relaxed);
+            self.bytes_restored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.observer.event(Event::Done { entries: 0, bytes: bytes.len() as u64 });
+            self.count_down(&place.file);
+        }
+        Ok(())
+    }
+
+    /// Reports content that cannot be had; zeros stand where it should be.
+    fn lose(&self, id: ChunkId, uses: &[Use], kind: FindingKind, why: &str) {
+        for place in uses {
+            if place.file.old_size.is_some() {
+                // What stood there before must not pass for restored content.
+                let _ = delta::make_zero(&place.file.file, place.file_offset, place.length.into());
+            }
+            let detail = format!(
+                "{} bytes from byte {} are chunk {id}, which cannot be had: {why}",
+                place.length, place.file_offset
+            );
+            self.find(Finding::new(kind, &*place.file.path, detail));
+            self.count_down(&place.file);
+        }
+    }
+
+    /// Counts one chunk of a file as done; the last one gives the file its attributes.
+    fn count_down(&self, writing: &Writing) {
+        if writing.left.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        for finding in set_on_file(&writing.file, &writing.entry, self.owners, &writing.path) {
+            self.find(finding);
+        }
+        let counter = match writing.old_size.is_none() || writing.changed.load(Ordering::Relaxed) {
+            true => &self.files_restored,
+            false => &self.files_skipped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.observer.event(Event::Done { entries: 1, bytes: 0 });
+    }
+}
+
+fn end_of(location: &Location) -> u64 {
+    u64::from(location.offset) + u64::from(location.stored_length)
+}
+
+/// Groups jobs, sorted by place, into reads.
+fn group(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut reads: Vec<Vec<Job>> = Vec::new();
+    for job in jobs {
+        let fits = reads.last().and_then(|read| Some((read.first()?, read.last()?))).is_some_and(
+            |(first, last)| {
+                first.location.pack == job.location.pack
+                    && u64::from(job.location.offset) <= end_of(&last.location) + GAP_BYTES_MAX
+                    && end_of(&job.location) - u64::from(first.location.offset) <= READ_BYTES_MAX
+            },
+        );
+        match reads.last_mut().filter(|_| fits) {
+            Some(read) => read.push(job),
+            None => reads.push(vec![job]),
+        }
+    }
+    reads
+}
+
+/// Allocates a stretch; where the file system cannot, writes zeros into what is not there yet.
+fn allocate(writing: &Writing, offset: u64, length: u64) -> Result<()> {
+    match fallocate(&writing.file, FallocateFlags::empty(), offset, length) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOTSUP | Errno::NOSYS) => delta::write_zeros(&writing.file, offset, length)
+            .map_err(|error| Error::io(&writing.path, "write", error)),
+        Err(error) => Err(Error::io(&writing.path, "allocate", error)),
+    }
+}
