@@ -13,13 +13,13 @@ use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
-use crate::format::manifest::{Entry, Node};
-use crate::format::pack::{FOOTER_LEN, Place, decode_footer, decode_trailer};
+use crate::format::manifest::{Entry, Node, compare_paths};
+use crate::format::pack::Place;
 use crate::format::snapshot::{Counts, SnapshotState};
-use crate::format::{ChunkKind, HEADER_LEN, Header, expect_header};
+use crate::format::{ChunkKind, HEADER_LEN};
 use crate::id::{ChunkId, PackId, hash_stored};
 use crate::index::{KnownPack, Location};
-use crate::manifest::{ManifestReader, MetaReader};
+use crate::manifest::MetaReader;
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::Repository;
 use crate::snapshot::{self, Named};
@@ -68,12 +68,15 @@ pub fn check(
     options: &CheckOptions,
     observer: &dyn Observer,
 ) -> Result<CheckReport> {
+    // What is missing is to be reported here, not worked around.
+    repository.never_recover();
     let mut checker = Checker {
         repository,
         options,
         observer,
         report: CheckReport::default(),
         seen: HashSet::new(),
+        counted: HashMap::new(),
     };
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
@@ -96,8 +99,19 @@ struct Checker<'a> {
     options: &'a CheckOptions,
     observer: &'a dyn Observer,
     report: CheckReport,
-    /// Manifest chunks and span lists whose content was looked at already.
+    /// Span lists whose content was looked at already.
     seen: HashSet<ChunkId>,
+    /// Manifest chunks that were looked at already, and what they hold: nights share most of them.
+    counted: HashMap<ChunkId, ChunkFacts>,
+}
+
+/// What a manifest chunk holds.
+#[derive(Clone)]
+struct ChunkFacts {
+    counts: Counts,
+    entries: u64,
+    first_path: Vec<u8>,
+    last_path: Vec<u8>,
 }
 
 impl Checker<'_> {
@@ -227,17 +241,31 @@ impl Checker<'_> {
         component: &crate::format::snapshot::Component,
     ) -> Result<()> {
         let object = format!("snapshot {} component {}", named.id.short(), component.name);
-        let mut manifest = ManifestReader::new(self.repository, component);
+        let mut meta = MetaReader::new(self.repository);
         let mut counts = Counts::default();
-        loop {
-            self.options.cancel.check()?;
-            match manifest.next_entry() {
-                Ok(None) => break,
-                Ok(Some(entry)) => {
-                    count(&mut counts, &entry);
-                    self.content(&object, &entry)?;
-                }
+        let mut last_path: Option<Vec<u8>> = None;
+        for list in &component.manifest {
+            let refs = match meta.manifest_list(*list) {
+                Ok(refs) => refs,
                 Err(error) => return self.broken(&object, &error),
+            };
+            for chunk in refs {
+                self.options.cancel.check()?;
+                let Some(facts) = self.manifest_chunk(&mut meta, &object, chunk.id)? else {
+                    return Ok(());
+                };
+                let rising = last_path
+                    .as_ref()
+                    .is_none_or(|last| compare_paths(last, &facts.first_path).is_lt());
+                if !rising || facts.entries != chunk.entries || facts.first_path != chunk.first_path
+                {
+                    let detail =
+                        format!("manifest chunk {} is not the one its list describes", chunk.id);
+                    self.find(FindingKind::DamagedManifest, &*object, detail);
+                    return Ok(());
+                }
+                counts.add(&facts.counts);
+                last_path = Some(facts.last_path);
             }
         }
         // Holes inside lists are not counted when a snapshot is made, see `backup`.
@@ -253,6 +281,40 @@ impl Checker<'_> {
             self.find(FindingKind::DamagedManifest, object, detail);
         }
         Ok(())
+    }
+
+    /// Looks at the entries of a manifest chunk, once. `None` when it cannot be read.
+    fn manifest_chunk(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        object: &str,
+        id: ChunkId,
+    ) -> Result<Option<ChunkFacts>> {
+        if let Some(facts) = self.counted.get(&id) {
+            return Ok(Some(facts.clone()));
+        }
+        let entries = match meta.manifest_chunk(id) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.broken(object, &error)?;
+                return Ok(None);
+            }
+        };
+        let mut counts = Counts::default();
+        for entry in &entries {
+            count(&mut counts, entry);
+            self.content(object, entry)?;
+        }
+        let path =
+            |entry: Option<&Entry>| entry.map(|entry| entry.path.clone()).unwrap_or_default();
+        let facts = ChunkFacts {
+            counts,
+            entries: entries.len() as u64,
+            first_path: path(entries.first()),
+            last_path: path(entries.last()),
+        };
+        self.counted.insert(id, facts.clone());
+        Ok(Some(facts))
     }
 
     fn broken(&mut self, object: &str, error: &Error) -> Result<()> {
@@ -407,24 +469,18 @@ fn read_trailer(
     pack: &KnownPack,
     read: &mut PackRead,
 ) -> Result<Vec<Place>> {
-    let key = Key::Pack(pack.id);
-    let object = key.to_string();
-    let footer_at = pack.bytes.saturating_sub(FOOTER_LEN as u64);
-    let footer = repository.backend().get_range(&key, footer_at, FOOTER_LEN)?;
-    let (length, checksum) =
-        decode_footer(&footer).map_err(|error| error.in_object(object.clone()))?;
-    let trailer_at = footer_at
-        .checked_sub(u64::from(length))
-        .ok_or_else(|| Error::corrupt(object.clone(), "a trailer that fits the pack expected"))?;
-    let trailer = repository.backend().get_range(&key, trailer_at, length as usize)?;
-    let header = repository.backend().get_range(&key, 0, HEADER_LEN)?;
-    read.bytes += (HEADER_LEN + FOOTER_LEN) as u64 + u64::from(length);
-    let header = Header::decode(&header, &object)?;
-    expect_header(&header, &object, pack.kind.pack(), Some(repository.id()))?;
-    let places = decode_trailer(&trailer, checksum, pack.bytes)
-        .map_err(|error| error.in_object(object.clone()))?;
-    compare_with_index(repository, pack, &places, &object, read)?;
-    Ok(places)
+    let found =
+        crate::pack::read_trailer(repository.backend(), pack.id, pack.bytes, repository.id())?;
+    read.bytes += crate::pack::trailer_bytes(found.places.len());
+    let object = Key::Pack(pack.id).to_string();
+    if found.kind != pack.kind {
+        return Err(Error::corrupt(
+            object,
+            format!("a {} expected, as the index says", pack.kind.pack().noun()),
+        ));
+    }
+    compare_with_index(repository, pack, &found.places, &object, read)?;
+    Ok(found.places)
 }
 
 /// Every chunk of a trailer is in the index, at this place.

@@ -25,6 +25,8 @@ pub mod backend;
 
 pub mod index;
 
+pub mod pack;
+
 pub mod repository;
 
 pub mod snapshot;
@@ -42,3 +44,6 @@ pub mod backup;
 pub mod restore;
 
 pub mod check;
+
+#[cfg(feature = "testing")]
+pub mod testing;

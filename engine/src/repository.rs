@@ -3,19 +3,20 @@
 //! What it enforces: nothing is read before config and features are understood; a chunk is handed
 //! out only after its hash was verified; an object is created, never replaced.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use crate::backend::{Backend, Key, Space};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::finding::FindingKind;
 use crate::format::config::{Config, CutterParameters, FeatureRecord, from_json, to_json};
 use crate::format::{
     ChunkKind, Header, INITIAL_FEATURES, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX,
     feature_bits, open_record, open_record_of, seal_record,
 };
-use crate::id::{ChunkId, IdKey, RepositoryId, SessionId, random};
+use crate::id::{ChunkId, IdKey, PackId, RepositoryId, SessionId, random};
 use crate::index::{CachePlace, ChunkIndex, IndexReport, Location};
+use crate::pack::read_trailer;
 use crate::progress::{Event, Observer};
 
 /// What a new repository is created with.
@@ -41,6 +42,18 @@ pub struct Repository {
     id_key: IdKey,
     index: ChunkIndex,
     index_note: Option<String>,
+    /// Set once packs without an index object were looked for.
+    recovered: OnceLock<()>,
+}
+
+/// Packs as the repository has them, compared with the index.
+#[derive(Clone, Debug, Default)]
+pub struct PackSurvey {
+    /// Named by the index, and missing or of another length.
+    pub missing: Vec<PackId>,
+    /// Present, and named by no index object: what an interrupted session left, or what a lost
+    /// index object named.
+    pub unindexed: Vec<(PackId, u64)>,
 }
 
 impl Repository {
@@ -109,7 +122,7 @@ impl Repository {
                 .0,
         );
         let (index, index_note) = ChunkIndex::open(&cache(config.repository), config.repository)?;
-        Ok(Repository { backend, config, id_key, index, index_note })
+        Ok(Repository { backend, config, id_key, index, index_note, recovered: OnceLock::new() })
     }
 
     /// Brings the index up to date and tells the observer what it met.
@@ -218,6 +231,7 @@ impl Repository {
         decompressor: &mut Decompressor,
     ) -> Result<Vec<u8>> {
         let mut last = None;
+        self.find(id, kind)?;
         for location in self.index.locations(id, kind)? {
             let read = self
                 .backend
@@ -257,30 +271,52 @@ impl Repository {
         Ok(raw)
     }
 
-    /// Looks for packs that the index names and the repository does not have, or has in another
-    /// length, and treats their chunks as unknown: what is still to be read is stored anew.
-    pub fn avoid_missing_packs(&self, observer: &dyn Observer) -> Result<u64> {
-        let mut known = std::collections::HashMap::new();
-        self.index.packs(&mut |pack| {
-            known.insert(pack.id, pack.bytes);
-        })?;
+    /// Returns where a chunk is. When no index object names it, packs that none names are looked
+    /// for and their trailers read, once: a lost index object costs time, not data.
+    pub fn find(&self, id: ChunkId, kind: ChunkKind) -> Result<Option<Location>> {
+        match self.index.find(id, kind)? {
+            None if self.recovered.get().is_none() => {
+                self.recover()?;
+                self.index.find(id, kind)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Leaves it at what index objects say: for whoever reports what they lack.
+    pub fn never_recover(&self) {
+        let _ = self.recovered.set(());
+    }
+
+    fn recover(&self) -> Result<()> {
+        let survey = self.survey_packs()?;
+        let _ = self.recovered.set(());
+        for (id, bytes) in survey.unindexed {
+            // One that cannot be read is as good as not there; `check` names it.
+            if let Ok(pack) = read_trailer(&*self.backend, id, bytes, self.id()) {
+                self.index.add_unnamed(&pack);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the packs that are there with those the index names.
+    pub fn survey_packs(&self) -> Result<PackSurvey> {
+        let mut stored = HashMap::new();
         self.backend.list(Space::Packs, &mut |object| {
-            if let Some(Key::Pack(id)) = Key::parse(&object.name)
-                && known.get(&id) == Some(&object.bytes)
-            {
-                known.remove(&id);
+            if let Some(Key::Pack(id)) = Key::parse(&object.name) {
+                stored.insert(id, object.bytes);
             }
         })?;
-        let missing = known.len() as u64;
-        for id in known.keys() {
-            observer.event(Event::Finding(&crate::finding::Finding::new(
-                FindingKind::MissingObject,
-                Key::Pack(*id).to_string(),
-                "the index names this pack; it is missing or has another length",
-            )));
-        }
-        self.index.avoid(known.into_keys());
-        Ok(missing)
+        let mut survey = PackSurvey::default();
+        self.index.packs(&mut |pack| {
+            if stored.remove(&pack.id) != Some(pack.bytes) {
+                survey.missing.push(pack.id);
+            }
+        })?;
+        survey.unindexed = stored.into_iter().collect();
+        survey.unindexed.sort_unstable();
+        Ok(survey)
     }
 }
 
@@ -291,6 +327,12 @@ pub fn read_config(backend: &dyn Backend) -> Result<Config> {
             ErrorKind::NoRepository,
             backend.location(),
             "no repository there: its config object is missing",
+        ),
+        // A file where a directory should be.
+        _ if error.os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => Error::new(
+            ErrorKind::NoRepository,
+            backend.location(),
+            "no repository there: a directory expected",
         ),
         _ => error,
     })?;

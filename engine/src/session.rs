@@ -7,13 +7,15 @@
 
 use crate::backend::{Key, Space};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::ObjectKind;
+use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::config::{from_json, to_json};
+use crate::format::index::Index;
 use crate::format::session::{Doomed, Lease};
 use crate::format::snapshot::Snapshot;
-use crate::id::{SessionId, random};
-use crate::index::IndexReport;
-use crate::progress::Observer;
+use crate::format::{Header, ObjectKind, seal_record};
+use crate::id::{IndexId, PackId, SessionId, hash_stored, random};
+use crate::pack::read_trailer;
+use crate::progress::{Event, Observer};
 use crate::repository::{Repository, check_features};
 use crate::snapshot::{self, Listing};
 
@@ -30,10 +32,10 @@ pub struct Begun<'a> {
     pub session: Session<'a>,
     /// Snapshots listed after the lease: what they reach may be reused by id alone.
     pub snapshots: Listing,
-    /// What loading the index met.
-    pub index: IndexReport,
-    /// Packs that are missing and whose chunks count as unknown.
-    pub packs_missing: u64,
+    /// What is wrong with the repository, as far as beginning a session saw it.
+    pub findings: Findings,
+    /// Packs are missing, or cannot be read: what a snapshot says is stored may be gone.
+    pub doubtful: bool,
 }
 
 impl<'a> Session<'a> {
@@ -49,11 +51,65 @@ impl<'a> Session<'a> {
             repository.backend().clean_up()?;
             repository.create_record(&Key::Lease(id), ObjectKind::Lease, id, &to_json(lease))?;
         }
-        repository.index().avoid(doomed_packs(repository)?.packs);
-        let index = repository.load_index(observer)?;
-        let packs_missing = repository.avoid_missing_packs(observer)?;
+        let doomed = doomed_packs(repository)?.packs;
+        repository.index().avoid(doomed.iter().copied());
+        let mut findings = repository.load_index(observer)?.findings;
+        // What no index object names is unknown to a writer, whoever may have it.
+        repository.never_recover();
+        let doubtful = session.survey(&doomed, observer, &mut findings)?;
         let snapshots = snapshot::list(repository)?;
-        Ok(Begun { session, snapshots, index, packs_missing })
+        for finding in &snapshots.findings.listed {
+            observer.event(Event::Finding(finding));
+            findings.push(finding.clone());
+        }
+        Ok(Begun { session, snapshots, findings, doubtful })
+    }
+
+    /// Compares packs with the index. Chunks in packs that are gone count as unknown, so that they
+    /// are stored anew; packs that no index object names get one: they are what an interrupted
+    /// session stored, or what a lost index object named.
+    fn survey(
+        &self,
+        doomed: &[PackId],
+        observer: &dyn Observer,
+        findings: &mut Findings,
+    ) -> Result<bool> {
+        let repository = self.repository;
+        let survey = repository.survey_packs()?;
+        let mut doubtful = !survey.missing.is_empty();
+        let mut find = |kind, object: String, detail: &str| {
+            let finding = Finding::new(kind, object, detail);
+            observer.event(Event::Finding(&finding));
+            findings.push(finding);
+        };
+        for id in &survey.missing {
+            find(
+                FindingKind::MissingObject,
+                Key::Pack(*id).to_string(),
+                "the index names this pack; it is missing or has another length",
+            );
+        }
+        repository.index().avoid(survey.missing);
+        let mut adopted = Index::default();
+        for (id, bytes) in survey.unindexed.into_iter().filter(|(id, _)| !doomed.contains(id)) {
+            match read_trailer(repository.backend(), id, bytes, repository.id()) {
+                Ok(pack) => adopted.packs.push(pack),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    doubtful = true;
+                    let object = Key::Pack(id).to_string();
+                    find(FindingKind::DamagedObject, object, error.problem());
+                }
+            }
+        }
+        if self.has_lease && !adopted.packs.is_empty() {
+            let header = Header::new(ObjectKind::Index, 0, repository.id(), self.id);
+            let bytes = seal_record(&header, &adopted.encode());
+            let name = IndexId(hash_stored(&[&bytes]));
+            repository.backend().put_new(&Key::Index(name), &[&bytes])?;
+            repository.index().add(&adopted.packs, name)?;
+        }
+        Ok(doubtful)
     }
 
     /// The session's id, which becomes the snapshot's.

@@ -133,6 +133,14 @@ impl Span {
         self.extents.iter().map(Extent::length).sum()
     }
 
+    /// Returns the span with its extents as one list, unless it is one extent anyway.
+    fn as_list(mut self, reading: &Reading<'_>) -> Result<Self> {
+        if self.extents.len() > 1 {
+            self.extents = vec![store_list(reading.store, &self.extents)?];
+        }
+        Ok(self)
+    }
+
     fn push_run(&mut self, run: Extent) {
         match (self.extents.last_mut(), run) {
             (Some(Extent::Zero { length }), Extent::Zero { length: more })
@@ -243,7 +251,10 @@ impl Opened {
     fn read_span(&self, number: usize, reading: &Reading<'_>) {
         let start = number as u64 * SPAN_BYTES;
         let end = (start + SPAN_BYTES).min(self.stat.size);
-        let span = self.cut_span(start, end, reading);
+        let span = self.cut_span(start, end, reading).and_then(|span| {
+            // Of several spans only the lists are kept: memory does not grow with the file.
+            if self.stat.size > SPAN_BYTES { span.as_list(reading) } else { Ok(span) }
+        });
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(span);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(reading);
@@ -349,7 +360,6 @@ impl Opened {
         spans: Vec<Option<Result<Span>>>,
         reading: &Reading<'_>,
     ) -> Result<FileContent> {
-        let single = spans.len() == 1;
         let mut extents = Vec::new();
         let mut findings = Vec::new();
         let (mut size, mut read) = (0, 0);
@@ -369,11 +379,7 @@ impl Opened {
                 extents.push(Extent::Lost { length: start - size });
             }
             size = start + span.length();
-            match &span.extents[..] {
-                [one] => extents.push(*one),
-                _ if single => extents = span.extents,
-                several => extents.push(store_list(reading.store, several)?),
-            }
+            extents.extend(span.extents);
         }
         let extents = fold_extents(reading.store, extents)?;
         let xattrs = file::xattrs(&self.path).unwrap_or_default();

@@ -122,6 +122,8 @@ pub struct BackupReport {
     pub snapshot: Snapshot,
     /// How many paths were left out; the snapshot names the first 1000.
     pub left_out_total: u64,
+    /// What is wrong with the repository itself, as far as the backup came across it.
+    pub repository_findings: Findings,
 }
 
 /// Backs up some trees and commits a snapshot of them.
@@ -143,11 +145,8 @@ pub fn backup(
         program: options.program.clone(),
     };
     let lease = (!options.dry_run).then_some(&lease);
-    let Begun { session, snapshots, index: _, packs_missing } =
+    let Begun { session, snapshots, findings: repository_findings, doubtful } =
         Session::begin(repository, lease, observer)?;
-    for finding in &snapshots.findings.listed {
-        observer.event(Event::Finding(finding));
-    }
     let group_name = match &options.group {
         Group::Deployment { name, .. } => name.clone(),
         Group::Paths => options.paths.iter().map(|p| encode_path(p)).collect::<Vec<_>>().join("\n"),
@@ -172,7 +171,7 @@ pub fn backup(
         repository,
         options,
         observer,
-        packs_missing: packs_missing > 0,
+        doubtful,
         names: Names::default(),
         stats: BackupStats::default(),
         findings: Findings::default(),
@@ -249,7 +248,7 @@ pub fn backup(
         true => None,
         false => Some(session.commit(&snapshot)?),
     };
-    Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total })
+    Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
 }
 
 /// Returns the state of a snapshot with these findings.
@@ -270,7 +269,7 @@ struct Run<'a> {
     repository: &'a Repository,
     options: &'a BackupOptions,
     observer: &'a dyn Observer,
-    packs_missing: bool,
+    doubtful: bool,
     names: Names,
     stats: BackupStats,
     findings: Findings,
@@ -405,7 +404,11 @@ impl Run<'_> {
         if !same || previous.racy || lost {
             return Ok(None);
         }
-        if self.packs_missing && !parent::is_stored(self.repository, extents)? {
+        let gone = match self.doubtful {
+            true => !parent::is_stored(self.repository, extents)?,
+            false => !parent::may_be_stored(self.repository, extents),
+        };
+        if gone {
             return Ok(None);
         }
         // A change of attributes changes ctime; where that is ignored they are read again.

@@ -64,6 +64,17 @@ impl<'a> ParentCursor<'a> {
     }
 }
 
+/// Whether the index may name every chunk and list that an entry names itself: a look at the filter,
+/// in memory. Says no when something of it is certainly not stored, whatever the parent says.
+pub(super) fn may_be_stored(repository: &Repository, extents: &[Extent]) -> bool {
+    extents.iter().all(|extent| match extent {
+        Extent::Chunk { id, .. } | Extent::Slice { id, .. } | Extent::List { id, .. } => {
+            repository.index().may_contain(*id)
+        }
+        Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => true,
+    })
+}
+
 /// Whether every chunk of some content is in a pack that is there. Asked when packs are missing:
 /// then what a parent says is stored may be gone.
 pub(super) fn is_stored(repository: &Repository, extents: &[Extent]) -> Result<bool> {

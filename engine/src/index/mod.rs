@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::index::{Index, IndexedPack};
 use crate::format::pack::pack_length_of;
-use crate::format::{ChunkKind, ObjectKind, RECORD_BYTES_MAX, open_record_of};
+use crate::format::{ChunkKind, HEADER_LEN, ObjectKind, RECORD_BYTES_MAX, open_record_of};
 use crate::id::{ChunkId, IndexId, PackId, RepositoryId, hash_stored};
 use cache::Cache;
 
@@ -76,6 +76,9 @@ pub struct ChunkIndex {
     claimed: Vec<Mutex<HashSet<(ChunkId, ChunkKind)>>>,
     /// Packs whose chunks count as unknown.
     avoided: RwLock<HashSet<PackId>>,
+    /// Places in packs that no index object names, read from their trailers for this process
+    /// alone: the cache holds nothing that the repository does not say.
+    unnamed: RwLock<HashMap<(ChunkId, ChunkKind), Location>>,
 }
 
 /// What loading the index objects did.
@@ -103,6 +106,7 @@ impl ChunkIndex {
             repository,
             claimed: (0..SHARDS).map(|_| Mutex::default()).collect(),
             avoided: RwLock::default(),
+            unnamed: RwLock::default(),
         };
         Ok((index, note))
     }
@@ -181,7 +185,27 @@ impl ChunkIndex {
             found = (!avoided.contains(&location.pack)).then_some(location);
             found.is_none()
         })?;
-        Ok(found)
+        Ok(found.or_else(|| self.find_unnamed(id, kind)))
+    }
+
+    fn find_unnamed(&self, id: ChunkId, kind: ChunkKind) -> Option<Location> {
+        self.unnamed.read().unwrap_or_else(PoisonError::into_inner).get(&(id, kind)).copied()
+    }
+
+    /// Takes over the places of a pack that no index object names, to be read from only.
+    pub fn add_unnamed(&self, pack: &IndexedPack) {
+        let mut unnamed = self.unnamed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut offset = HEADER_LEN as u32;
+        for place in &pack.places {
+            let location = Location {
+                pack: pack.id,
+                offset,
+                stored_length: place.stored_length,
+                raw_length: place.raw_length,
+            };
+            unnamed.insert((place.id, pack.kind), location);
+            offset = offset.saturating_add(place.stored_length);
+        }
     }
 
     /// Returns every place where a chunk is, in packs of its kind, newest first.
@@ -192,7 +216,13 @@ impl ChunkIndex {
             found.push(location);
             true
         })?;
+        found.extend(self.find_unnamed(id, kind));
         Ok(found)
+    }
+
+    /// Whether the filter lets a chunk pass: false means that no index object names it.
+    pub fn may_contain(&self, id: ChunkId) -> bool {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).may_contain(id)
     }
 
     /// Claims a chunk for the caller to store. Returns false when it is known or claimed already.

@@ -12,7 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    fchown, fgetxattr, fsetxattr, fstat, futimens, lsetxattr, statat, utimensat,
+    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, fstat, futimens,
+    lsetxattr, statat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -118,6 +119,10 @@ pub(super) fn set_on_file(
         let changed = fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         refusals.note(&format!("owner {uid}:{gid}"), changed);
     }
+    for name in extra_attributes(file, entry) {
+        let shown = format!("removal of attribute {}", encode(&name));
+        refusals.note(&shown, fremovexattr(file, &name[..]));
+    }
     for (name, value) in &entry.xattrs {
         let shown = format!("attribute {}", encode(name));
         let mut there = vec![0; value.len() + 1];
@@ -130,6 +135,24 @@ pub(super) fn set_on_file(
     refusals.note(&format!("mode {:o}", entry.mode), fchmod(file, Mode::from_raw_mode(entry.mode)));
     refusals.note("times", futimens(file, &times(entry)));
     refusals.findings
+}
+
+/// Returns attributes that an open file has and should not: left from before, or inherited from
+/// the access list of the directory it was made in. Labels of the host's own security are its own.
+fn extra_attributes(file: impl AsFd, entry: &Entry) -> Vec<Vec<u8>> {
+    let file = file.as_fd();
+    let mut names = vec![0; flistxattr_query(file).unwrap_or(0)];
+    let length = flistxattr(file, &mut names[..]).unwrap_or(0);
+    let ours = |name: &[u8]| {
+        name.starts_with(b"user.")
+            || name.starts_with(b"system.posix_acl_")
+            || name == b"security.capability"
+    };
+    names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| ours(name) && !entry.xattrs.iter().any(|(wanted, _)| wanted == name))
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 /// Sets everything on a link, pipe or device by its path; returns what was refused.

@@ -339,7 +339,7 @@ impl<'a> Windows<'a> {
             if uses.is_empty() {
                 return Ok(None);
             }
-            match self.repository.index().find(id, ChunkKind::Data)? {
+            match self.repository.find(id, ChunkKind::Data)? {
                 Some(location) => Ok(Some(Job { location, id, uses })),
                 None => {
                     self.lose(id, &uses, FindingKind::MissingChunk, "no index object names it");
