@@ -304,7 +304,6 @@ fn without_links(path: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{FlockOperation, fcntl_lock};
     use std::io::{BufRead, BufReader, Read};
     use std::process::{Child, Command, Stdio};
 
@@ -468,36 +467,22 @@ mod tests {
         }
     }
 
-    const LOCK_VARIABLE: &str = "COLVAULT_TEST_LOCK";
-    const LOCK_KIND_VARIABLE: &str = "COLVAULT_TEST_LOCK_KIND";
-
-    /// Runs this test program again, as a process that holds a lock.
+    /// Starts another process that holds a lock on a file, as a server does.
     fn lock_holder(file: &Path, kind: &str) -> Stopped {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "--nocapture", "--ignored", "--test-threads=1"]);
-        let module = module_path!().split_once("::").unwrap().1;
-        command.arg(format!("{module}::hold_a_lock")).env(LOCK_VARIABLE, file);
-        command.env(LOCK_KIND_VARIABLE, kind);
+        let script = "import fcntl, sys\n\
+            file = open(sys.argv[1], 'r+b')\n\
+            kind = fcntl.LOCK_SH if sys.argv[2] == 'shared' else fcntl.LOCK_EX\n\
+            fcntl.lockf(file, kind | fcntl.LOCK_NB)\n\
+            print('locked', flush=True)\n\
+            sys.stdin.read()";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(file).arg(kind);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut holder = Stopped(command.spawn().unwrap());
+        let mut holder = Stopped(command.spawn().expect("tests need python3"));
         let output = BufReader::new(holder.0.stdout.take().unwrap());
-        let locked = output.lines().map_while(io::Result::ok).any(|line| line.contains("locked"));
+        let locked = output.lines().map_while(io::Result::ok).any(|line| line == "locked");
         assert!(locked, "the other process ended without a lock");
         holder
-    }
-
-    #[test]
-    #[ignore = "the other half of a_lock_on_the_servers_files_is_evidence"]
-    fn hold_a_lock() {
-        let Some(path) = std::env::var_os(LOCK_VARIABLE) else { return };
-        let file = File::options().read(true).write(true).open(path).unwrap();
-        let operation = match std::env::var(LOCK_KIND_VARIABLE).as_deref() {
-            Ok("shared") => FlockOperation::NonBlockingLockShared,
-            _ => FlockOperation::NonBlockingLockExclusive,
-        };
-        fcntl_lock(&file, operation).unwrap();
-        io::Write::write_all(&mut io::stdout(), b"\nlocked\n").unwrap();
-        let _ = io::stdin().read(&mut [0]);
     }
 
     #[test]

@@ -1,0 +1,102 @@
+//! A backend that remembers what was asked of it: cost becomes something a test can compare.
+
+use std::sync::Mutex;
+
+use super::lock;
+use crate::backend::{Backend, Key, Listed, Space};
+use crate::error::Result;
+
+/// What was asked of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// `put_new`
+    Put,
+    /// `get`
+    Get,
+    /// `get_range`
+    GetRange,
+    /// `list`
+    List,
+    /// `length`
+    Length,
+    /// `delete`
+    Delete,
+}
+
+/// One call: what, and the key or the prefix of the space.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// What was asked.
+    pub verb: Verb,
+    /// The object's name; for a listing the space's prefix.
+    pub name: String,
+}
+
+/// Passes everything on and remembers it, in the order in which the calls began.
+#[derive(Debug)]
+pub struct RecordingBackend<B> {
+    inner: B,
+    /// The calls so far.
+    calls: Mutex<Vec<Call>>,
+}
+
+impl<B: Backend> RecordingBackend<B> {
+    /// Wraps a backend.
+    pub fn new(inner: B) -> Self {
+        RecordingBackend { inner, calls: Mutex::default() }
+    }
+
+    /// Returns the calls so far and forgets them.
+    pub fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *lock(&self.calls))
+    }
+
+    fn note(&self, verb: Verb, name: impl ToString) {
+        lock(&self.calls).push(Call { verb, name: name.to_string() });
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<B: Backend> Backend for RecordingBackend<B> {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.note(Verb::Put, key);
+        self.inner.put_new(key, parts)
+    }
+
+    fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
+        self.note(Verb::Get, key);
+        self.inner.get(key, bytes_max)
+    }
+
+    fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.note(Verb::GetRange, key);
+        self.inner.get_range(key, offset, length)
+    }
+
+    fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
+        self.note(Verb::List, space.prefix());
+        self.inner.list(space, each)
+    }
+
+    fn length(&self, key: &Key) -> Result<u64> {
+        self.note(Verb::Length, key);
+        self.inner.length(key)
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.note(Verb::Delete, key);
+        self.inner.delete(key)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.inner.free_bytes()
+    }
+
+    fn clean_up(&self) -> Result<()> {
+        self.inner.clean_up()
+    }
+}
