@@ -62,6 +62,18 @@ impl Patterns {
     }
 }
 
+/// Returns a glob that matches exactly this text.
+pub fn escaped(text: &str) -> String {
+    let mut glob = String::with_capacity(text.len());
+    for character in text.chars() {
+        if "*?[]{}!\\".contains(character) {
+            glob.push('\\');
+        }
+        glob.push(character);
+    }
+    glob
+}
+
 fn invalid(glob: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("pattern {glob:?}"), "a glob expected")
 }
@@ -88,5 +100,14 @@ mod tests {
             assert_eq!(covers(glob, path), expected, "{glob} on {path}");
         }
         assert!(Patterns::new(["a["]).is_err());
+    }
+
+    #[test]
+    fn an_escaped_text_matches_itself_and_nothing_else() {
+        for text in ["a*b", "a?b", "a[1]", "a{b,c}", "a!b", "!a", "a\\b", "grüße"] {
+            let patterns = Patterns::new([escaped(text).as_str()]).unwrap();
+            assert!(patterns.covers(text.as_bytes()), "{text}");
+            assert!(!patterns.covers(b"aXb") && !patterns.covers(b"a1"), "{text}");
+        }
     }
 }

@@ -134,7 +134,7 @@ impl Span {
     }
 
     /// Returns the span with its extents as one list, unless it is one extent anyway.
-    fn as_list(mut self, reading: &Reading<'_>) -> Result<Self> {
+    fn into_list(mut self, reading: &Reading<'_>) -> Result<Self> {
         if self.extents.len() > 1 {
             self.extents = vec![store_list(reading.store, &self.extents)?];
         }
@@ -253,7 +253,7 @@ impl Opened {
         let end = (start + SPAN_BYTES).min(self.stat.size);
         let span = self.cut_span(start, end, reading).and_then(|span| {
             // Of several spans only the lists are kept: memory does not grow with the file.
-            if self.stat.size > SPAN_BYTES { span.as_list(reading) } else { Ok(span) }
+            if self.stat.size > SPAN_BYTES { span.into_list(reading) } else { Ok(span) }
         });
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(span);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -136,6 +136,17 @@ pub fn backup(
     options: &BackupOptions,
     observer: &dyn Observer,
 ) -> Result<BackupReport> {
+    backup_guarded(repository, options, &|| Ok(Vec::new()), observer)
+}
+
+/// Backs up as [`backup`], and asks `guard` when everything is read, before the commit: what it
+/// finds (a server that was started meanwhile) becomes part of the snapshot and of its state.
+pub fn backup_guarded(
+    repository: &Repository,
+    options: &BackupOptions,
+    guard: &dyn Fn() -> Result<Vec<Finding>>,
+    observer: &dyn Observer,
+) -> Result<BackupReport> {
     let time = (options.clock)();
     let lease = Lease {
         purpose: "backup".to_owned(),
@@ -208,6 +219,9 @@ pub fn backup(
             })
         })?;
     options.cancel.check()?;
+    for finding in guard()? {
+        run.find(finding);
+    }
     run.stats.data_chunks = stored.data_chunks;
     run.stats.meta_chunks = stored.meta_chunks;
     run.stats.data_added = stored.added_raw;

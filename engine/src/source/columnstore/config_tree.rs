@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use super::config_mycnf::{MAIN_FILES, OptionFiles};
 use super::config_xml::ColumnstoreXml;
 use super::rooted::{Root, is_absent};
-use super::trees::{covers, glob_escaped};
+use super::trees::covers;
 use crate::error::{Error, ErrorKind, Result};
+use crate::pattern::escaped;
 use crate::source::{LeaveOut, SourceTree};
 
 pub(super) const COLUMNSTORE_DIRECTORY: &str = "/etc/columnstore";
@@ -92,7 +93,7 @@ impl<'a> ConfigPaths<'a> {
     fn leave_out(&self) -> Result<Vec<LeaveOut>> {
         let xml =
             self.root.follow(Path::new(COLUMNSTORE_DIRECTORY))?.inside.join("Columnstore.xml");
-        let Some(xml) = xml.to_str().map(glob_escaped) else { return Ok(Vec::new()) };
+        let Some(xml) = xml.to_str().map(escaped) else { return Ok(Vec::new()) };
         let copy = |suffix: &&str| LeaveOut {
             glob: format!("{xml}.{suffix}"),
             reason: "a program's own copy of Columnstore.xml, state of this host".into(),

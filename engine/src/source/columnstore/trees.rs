@@ -10,6 +10,7 @@ use super::config_mycnf::OptionFiles;
 use super::config_storagemanager::StorageManagerCnf;
 use super::rooted::{Root, is_absent, read_optional};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pattern::escaped;
 use crate::source::{LeaveOut, LeftOut, SourceTree};
 
 const DATADIR_DEFAULT: &str = "/var/lib/mysql";
@@ -215,7 +216,7 @@ pub(super) fn storagemanager(
         let host = root.resolve(path.unwrap_or(&default))?;
         let below = host.strip_prefix(&base).ok().and_then(Path::to_str);
         if let Some(below) = below.filter(|below| !below.is_empty()) {
-            let glob = format!("/{}/*", glob_escaped(below));
+            let glob = format!("/{}/*", escaped(below));
             leave_out.push(LeaveOut { glob, reason: reason.into() });
         }
         Ok(())
@@ -315,19 +316,6 @@ fn taken_paths(tree: &SourceTree) -> impl Iterator<Item = PathBuf> + '_ {
     tree.select.iter().map(|selected| tree.base.join(selected))
 }
 
-/// Returns a glob that matches exactly `path`.
-pub(super) fn glob_escaped(path: &str) -> String {
-    let mut glob = String::with_capacity(path.len());
-    for character in path.chars() {
-        if "*?[]{}!\\".contains(character) {
-            glob.extend(['[', character, ']']);
-        } else {
-            glob.push(character);
-        }
-    }
-    glob
-}
-
 /// The names in a directory, sorted.
 pub(super) fn names_in(directory: &Path) -> Result<Vec<OsString>> {
     let refused = |error| Error::io(directory, "list", error);
@@ -388,12 +376,6 @@ fn is_empty(directory: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_escaped_path_has_no_special_characters_left() {
-        assert_eq!(glob_escaped("a/b-c.d"), "a/b-c.d");
-        assert_eq!(glob_escaped("a*[b]?{c}!\\"), "a[*][[]b[]][?][{]c[}][!][\\]");
-    }
 
     #[test]
     fn trees_that_share_files_overlap() {

@@ -1,0 +1,105 @@
+//! The command line: what holds for every command, and the commands.
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{backup, check, init, ls, restore, snapshots};
+use crate::exit;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "colvault",
+    version,
+    about = "Deduplicating backups of MariaDB ColumnStore",
+    after_help = exit::TABLE,
+    arg_required_else_help = true
+)]
+pub struct Args {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Globals {
+    /// The repository: a directory
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "REPOSITORY",
+        env = "COLVAULT_REPOSITORY",
+        hide_env_values = true
+    )]
+    pub repo: Option<String>,
+
+    /// Where indexes are cached; by default colvault in the user's cache directory
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "COLVAULT_CACHE_DIR",
+        hide_env_values = true
+    )]
+    pub cache_dir: Option<OsString>,
+
+    /// Keep the index in memory and cache nothing
+    #[arg(long, global = true, conflicts_with = "cache_dir")]
+    pub no_cache: bool,
+
+    /// Write lines of typed JSON messages
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say only what is wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more: what is left out, facts, every finding at once
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// Threads that work at once; by default one for each processor
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a repository
+    Init(init::InitArgs),
+    /// Back up a ColumnStore deployment, or some paths
+    Backup(backup::BackupArgs),
+    /// List snapshots
+    Snapshots(snapshots::SnapshotsArgs),
+    /// List the files of a snapshot
+    Ls(ls::LsArgs),
+    /// Restore a snapshot, or a part of it
+    Restore(restore::RestoreArgs),
+    /// Check that the repository is whole
+    Check(check::CheckArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds_together_and_help_lists_the_exit_codes() {
+        let mut command = Args::command();
+        command.clone().debug_assert();
+        let help = command.render_help().to_string();
+        for code in ["3 ", "10 ", "20 ", "130 "] {
+            assert!(help.contains(&format!("\n  {code:>4}")), "{code} in {help}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `colvault check`
+
+use std::time::Instant;
+
+use colvault_engine::check::{CheckOptions, check};
+use colvault_engine::finding::{FindingKind, Findings};
+
+use crate::commands::exit_of;
+use crate::context::{Context, Watch};
+use crate::exit::{Exit, Failure};
+use crate::output::Checked;
+
+/// What says that stored content is damaged.
+const DAMAGE: [FindingKind; 6] = [
+    FindingKind::MissingObject,
+    FindingKind::DamagedObject,
+    FindingKind::WrongSize,
+    FindingKind::MissingChunk,
+    FindingKind::DamagedChunk,
+    FindingKind::DamagedManifest,
+];
+
+/// Check that the repository has everything its snapshots need
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Read the trailer of every pack and compare it with the index
+    #[arg(long)]
+    read_trailers: bool,
+
+    /// Read all data and verify every chunk
+    #[arg(long, conflicts_with = "read_data_subset")]
+    read_data: bool,
+
+    /// Read this share of all packs, chosen at random, and verify every chunk in them
+    #[arg(long, value_name = "N%", value_parser = percent)]
+    read_data_subset: Option<f64>,
+}
+
+/// Checks the repository.
+pub fn run(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let watch = Watch::new(context.output);
+    let repository = context.open_repository()?;
+    let read_data_percent = if args.read_data { Some(100.0) } else { args.read_data_subset };
+    let options = CheckOptions {
+        read_trailers: args.read_trailers,
+        read_data_percent,
+        threads: context.settings.threads,
+        cancel: context.cancel.clone(),
+    };
+    let started = Instant::now();
+    let report = check(&repository, &options, &watch)?;
+    let elapsed = started.elapsed();
+    repository.close();
+    watch.add(&report.findings);
+    let findings = watch.findings();
+    let exit = if is_damaged(&findings) { Exit::Damaged } else { exit_of(&findings) };
+    context.output.checked(&Checked {
+        report: &report,
+        read_data_percent,
+        exit,
+        findings: &findings,
+        elapsed,
+    });
+    Ok(exit)
+}
+
+fn is_damaged(findings: &Findings) -> bool {
+    DAMAGE.iter().any(|kind| findings.count(*kind) > 0)
+}
+
+/// Reads `N%`: more than 0, at most 100.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    number.filter(|percent| *percent > 0.0 && *percent <= 100.0).ok_or_else(|| {
+        "a share such as 5% or 2.5% expected, more than 0% and at most 100%".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use colvault_engine::finding::Finding;
+
+    #[test]
+    fn shares_are_percentages() {
+        assert_eq!(percent("2.5%"), Ok(2.5));
+        assert_eq!(percent("100%"), Ok(100.0));
+        for text in ["0%", "101%", "5", "%", "-1%", "NaN%", "inf%"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_content_that_is_missing_or_wrong_is_damage() {
+        for (kind, expected) in [
+            (FindingKind::ForeignObject, false),
+            (FindingKind::IncompleteSnapshot, false),
+            (FindingKind::WrongSize, true),
+            (FindingKind::MissingChunk, true),
+        ] {
+            let mut findings = Findings::default();
+            findings.push(Finding::new(kind, "x", "y"));
+            assert_eq!(is_damaged(&findings), expected, "{kind:?}");
+        }
+    }
+}

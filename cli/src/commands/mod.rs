@@ -1,0 +1,66 @@
+//! The commands: each maps its arguments to the engine's options, calls it and hands on the report.
+
+pub mod backup;
+pub mod check;
+pub mod init;
+pub mod ls;
+pub mod restore;
+pub mod snapshots;
+
+use colvault_engine::error::Error;
+use colvault_engine::finding::Findings;
+use colvault_engine::progress::Cancel;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::settings::Settings;
+
+/// Runs a command.
+pub fn run(
+    command: &Command,
+    settings: &Settings,
+    output: &dyn Output,
+    cancel: &Cancel,
+) -> Result<Exit, Failure> {
+    let context = Context { settings, output, cancel };
+    match command {
+        Command::Init(args) => init::run(args, &context),
+        Command::Backup(args) => backup::run(args, &context),
+        Command::Snapshots(args) => snapshots::run(args, &context),
+        Command::Ls(args) => ls::run(args, &context),
+        Command::Restore(args) => restore::run(args, &context),
+        Command::Check(args) => check::run(args, &context),
+    }
+}
+
+/// How a command ends that came to its end with these findings.
+fn exit_of(findings: &Findings) -> Exit {
+    if findings.is_empty() { Exit::Done } else { Exit::Findings }
+}
+
+/// Says what to do when no snapshot is the one that was asked for.
+fn not_chosen(error: Error) -> Failure {
+    Failure::from(error).with_hint("colvault snapshots lists what there is")
+}
+
+/// Splits `SNAPSHOT[:PATH]`.
+fn split_snapshot(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(':') {
+        Some((snapshot, path)) => (snapshot, Some(path).filter(|path| !path.is_empty())),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_follow_the_snapshot() {
+        assert_eq!(split_snapshot("latest"), ("latest", None));
+        assert_eq!(split_snapshot("latest~1:/a:b"), ("latest~1", Some("/a:b")));
+        assert_eq!(split_snapshot("12ab:"), ("12ab", None));
+    }
+}

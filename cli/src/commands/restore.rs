@@ -1,0 +1,200 @@
+//! `colvault restore`
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use colvault_engine::error::{Error, ErrorKind};
+use colvault_engine::format::snapshot::Snapshot;
+use colvault_engine::pattern::Patterns;
+use colvault_engine::progress::Event;
+use colvault_engine::restore::{RestoreOptions, Select, Target, destinations, restore};
+use colvault_engine::snapshot::{Filter, choose};
+
+use crate::commands::{exit_of, not_chosen, split_snapshot};
+use crate::context::{Context, Watch};
+use crate::exit::{Exit, Failure};
+use crate::output::Restored;
+use crate::source::{Daemons, describe};
+
+/// Restore a snapshot, or a part of it
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["target", "map"]))]
+pub struct RestoreArgs {
+    /// The snapshot: an id, the beginning of one, latest or latest~N; with :PATH only what is there
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    snapshot: String,
+
+    /// Restore below this directory: DIR/datadir, DIR/dbroot/1 and so on; plain paths as DIR/PATH
+    #[arg(short, long, value_name = "DIR")]
+    target: Option<PathBuf>,
+
+    /// Restore a component right into a directory, and only the components mapped; may be given
+    /// more than once
+    #[arg(long, value_name = "COMPONENT=DIR", value_parser = mapping)]
+    map: Vec<(String, PathBuf)>,
+
+    /// Only this component; dbroot means every dbroot/N; may be given more than once
+    #[arg(long, value_name = "COMPONENT")]
+    component: Vec<String>,
+
+    /// Only this path and what is below: as the source named it, or without a leading slash from
+    /// each component's base on; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    path: Vec<PathBuf>,
+
+    /// Only what matches; may be given more than once
+    #[arg(short, long, value_name = "GLOB")]
+    include: Vec<String>,
+
+    /// Leave out what matches; may be given more than once
+    #[arg(short, long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// Make an existing tree equal: write only what differs, DELETE what the snapshot does not have
+    #[arg(long)]
+    delta: bool,
+
+    /// Do not allocate long runs of zeros
+    #[arg(long)]
+    sparse: bool,
+
+    /// Use the numbers of owners and groups, not their names
+    #[arg(long)]
+    numeric_ids: bool,
+
+    /// Write nothing; say what would be restored
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// For latest: pass over snapshots that are not complete
+    #[arg(long)]
+    latest_good: bool,
+
+    /// For latest: only snapshots of this host
+    #[arg(short = 'H', long, value_name = "NAME")]
+    host: Vec<String>,
+
+    /// For latest: only snapshots with this tag
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    tag: Vec<String>,
+}
+
+/// Restores a snapshot.
+pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let (wanted, path) = split_snapshot(&args.snapshot);
+    let options = args.options(path, context)?;
+    let watch = Watch::new(context.output);
+    let (repository, listing) = context.open_to_read(&watch)?;
+    let filter = Filter { hosts: args.host.clone(), tags: args.tag.clone() };
+    let chosen = choose(&listing, wanted, &filter, args.latest_good).map_err(not_chosen)?;
+    if let Some(warning) = &chosen.warning {
+        context.output.event(Event::Warning(warning));
+    }
+    refuse_running(&chosen.named.snapshot, &options)?;
+    let started = Instant::now();
+    let report = restore(&repository, &chosen.named, &options, &watch)
+        .map_err(|error| args.failure(error))?;
+    let elapsed = started.elapsed();
+    repository.close();
+    watch.add(&report.findings);
+    let findings = watch.findings();
+    context.output.restored(&Restored {
+        named: &chosen.named,
+        report: &report,
+        dry_run: args.dry_run,
+        delta: args.delta,
+        findings: &findings,
+        elapsed,
+    });
+    Ok(exit_of(&findings))
+}
+
+impl RestoreArgs {
+    fn failure(&self, error: Error) -> Failure {
+        let is_refused = error.kind() == ErrorKind::Refused;
+        let failure = Failure::from(error);
+        if !is_refused || self.delta {
+            return failure;
+        }
+        failure.with_hint(
+            "restore to a directory that is empty or not there; --delta makes an existing tree \
+             equal to the snapshot, and deletes what the snapshot does not have",
+        )
+    }
+
+    fn options(
+        &self,
+        path: Option<&str>,
+        context: &Context<'_>,
+    ) -> Result<RestoreOptions, Failure> {
+        let globs = |globs: &[String]| Patterns::new(globs.iter().map(String::as_str));
+        let paths = self.path.iter().map(PathBuf::as_path).chain(path.map(Path::new));
+        let target = match &self.target {
+            Some(directory) => Target::Directory(directory.clone()),
+            None => Target::Map(self.map.clone()),
+        };
+        Ok(RestoreOptions {
+            target,
+            select: Select {
+                components: self.component.clone(),
+                paths: paths.map(selected).collect(),
+                include: globs(&self.include)?,
+                exclude: globs(&self.exclude)?,
+            },
+            delta: self.delta,
+            sparse: self.sparse,
+            numeric_ids: self.numeric_ids,
+            dry_run: self.dry_run,
+            threads: context.settings.threads,
+            cancel: context.cancel.clone(),
+        })
+    }
+}
+
+/// Fails with `Refused` when a daemon has to do with a directory that is restored to.
+fn refuse_running(snapshot: &Snapshot, options: &RestoreOptions) -> Result<(), Failure> {
+    let places = destinations(snapshot, options)?;
+    let directories: Vec<PathBuf> = places.into_iter().map(|(_, path)| path).collect();
+    let root = match (&options.target, directories.first()) {
+        (Target::Directory(directory), _) => directory.clone(),
+        (Target::Map(_), Some(first)) => first.clone(),
+        (Target::Map(_), None) => return Ok(()),
+    };
+    let object = root.display().to_string();
+    let running = Daemons::of(root, directories).running()?;
+    if running.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("daemons are using the target: {}", describe(&running));
+    Err(Failure::new(ErrorKind::Refused, object, problem)
+        .with_hint("stop them first, or restore to another directory"))
+}
+
+/// Returns a path as the engine selects by it: without a slash at its end.
+fn selected(path: &Path) -> Vec<u8> {
+    path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec()
+}
+
+/// Reads `COMPONENT=DIR`.
+fn mapping(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((component, directory)) if !component.is_empty() && !directory.is_empty() => {
+            Ok((component.to_owned(), directory.into()))
+        }
+        _ => Err("COMPONENT=DIR expected".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_read_as_the_engine_wants_them() {
+        assert_eq!(mapping("dbroot/1=/a=b"), Ok(("dbroot/1".into(), "/a=b".into())));
+        assert!(mapping("dbroot/1").is_err() && mapping("=x").is_err() && mapping("x=").is_err());
+        assert_eq!(selected(Path::new("/var//lib/./x/")), b"/var/lib/x");
+        assert_eq!(selected(Path::new("mysql/")), b"mysql");
+    }
+}

@@ -1,0 +1,553 @@
+//! Lines of JSON, each with its `message_type`; restic's names where it has the idea.
+//!
+//! `snapshots` writes one array, as restic does. Everything goes to standard output but
+//! `exit_error`, which goes to standard error.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use colvault_engine::finding::{Finding, FindingKind, Findings};
+use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::manifest::Node;
+use colvault_engine::format::snapshot::{BackupStats, Counts, SnapshotState};
+use colvault_engine::format::text::{encode, encode_path};
+use colvault_engine::id::{RepositoryId, SessionId};
+use colvault_engine::progress::{Event, Observer};
+use colvault_engine::snapshot::Named;
+use serde::Serialize;
+
+use super::progress::{Figures, Progress};
+use super::stream::Stream;
+use super::{BackedUp, Checked, Created, ListedEntry, Output, Restored, Snapshots};
+use crate::exit::{Exit, Failure};
+use crate::source::Source;
+use crate::units;
+
+/// How often a status line is written.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// A message on standard output.
+#[derive(Debug, Serialize)]
+#[serde(tag = "message_type", rename_all = "snake_case")]
+enum Message<'a> {
+    Status(Status),
+    VerboseStatus(VerboseStatus<'a>),
+    Warning { message: &'a str },
+    Note { message: &'a str },
+    Credential { path: &'a str, what: &'a str, stored: bool },
+    Finding(&'a Finding),
+    Initialized(Initialized<'a>),
+    Summary(Summary<'a>),
+    Snapshot(SnapshotLine<'a>),
+    Node(NodeLine<'a>),
+}
+
+/// `status`: how far it has come.
+#[derive(Debug, Serialize)]
+struct Status {
+    seconds_elapsed: u64,
+    percent_done: f64,
+    #[serde(skip_serializing_if = "is_zero")]
+    total_files: u64,
+    files_done: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    total_bytes: u64,
+    bytes_done: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_remaining: Option<u64>,
+    error_count: u64,
+}
+
+/// `verbose_status`: one step, with `-v`.
+#[derive(Debug, Serialize)]
+struct VerboseStatus<'a> {
+    action: &'static str,
+    item: &'a str,
+}
+
+/// `initialized`: a new repository.
+#[derive(Debug, Serialize)]
+struct Initialized<'a> {
+    id: RepositoryId,
+    repository: &'a str,
+    encryption: &'a str,
+    pack_bytes: u32,
+    chunker: &'a CutterParameters,
+}
+
+/// `summary`: what came of a command.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Summary<'a> {
+    Backup(Box<BackupSummary<'a>>),
+    Restore(RestoreSummary<'a>),
+    Check(CheckSummary<'a>),
+}
+
+/// The figures of a backup under restic's names, and what was deduplicated.
+#[derive(Debug, Serialize)]
+struct BackupFigures<'a> {
+    backup_start: &'a str,
+    backup_end: &'a str,
+    files_new: u64,
+    files_changed: u64,
+    files_unmodified: u64,
+    dirs_new: u64,
+    dirs_changed: u64,
+    dirs_unmodified: u64,
+    data_blobs: u64,
+    tree_blobs: u64,
+    data_added: u64,
+    data_added_packed: u64,
+    total_files_processed: u64,
+    total_bytes_processed: u64,
+    bytes_read: u64,
+    bytes_deduplicated: u64,
+    packs_added: u64,
+    indexes_added: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct BackupSummary<'a> {
+    #[serde(flatten)]
+    figures: BackupFigures<'a>,
+    total_duration: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<SessionId>,
+    dry_run: bool,
+    parent: Option<SessionId>,
+    state: SnapshotState,
+    kind: &'a str,
+    group: &'a str,
+    evidence: &'a BTreeMap<String, String>,
+    left_out: u64,
+    findings: &'a BTreeMap<FindingKind, u64>,
+    num_findings: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RestoreSummary<'a> {
+    seconds_elapsed: u64,
+    total_duration: f64,
+    snapshot_id: SessionId,
+    dry_run: bool,
+    total_files: u64,
+    files_restored: u64,
+    files_skipped: u64,
+    files_deleted: u64,
+    total_bytes: u64,
+    bytes_restored: u64,
+    bytes_skipped: u64,
+    components: Vec<RestoredComponent<'a>>,
+    findings: &'a BTreeMap<FindingKind, u64>,
+    num_findings: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RestoredComponent<'a> {
+    name: &'a str,
+    target: String,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckSummary<'a> {
+    num_errors: u64,
+    is_damaged: bool,
+    snapshots: u64,
+    packs: u64,
+    indexes: u64,
+    chunks: u64,
+    leases: u64,
+    packs_read: u64,
+    packs_unindexed: u64,
+    bytes_read: u64,
+    total_duration: f64,
+    findings: &'a BTreeMap<FindingKind, u64>,
+}
+
+/// A snapshot, in the array of `snapshots` and at the head of `ls`.
+#[derive(Debug, Serialize)]
+struct SnapshotLine<'a> {
+    time: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<SessionId>,
+    paths: &'a [String],
+    hostname: &'a str,
+    tags: &'a [String],
+    program_version: &'a str,
+    summary: BackupFigures<'a>,
+    id: SessionId,
+    short_id: String,
+    state: SnapshotState,
+    kind: &'a str,
+    group: &'a str,
+    topology: &'a str,
+    evidence: &'a BTreeMap<String, String>,
+    facts: &'a BTreeMap<String, String>,
+    components: Vec<ComponentLine<'a>>,
+    findings: &'a BTreeMap<FindingKind, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ComponentLine<'a> {
+    name: &'a str,
+    path: &'a str,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// `node`: a path of a snapshot.
+#[derive(Debug, Serialize)]
+struct NodeLine<'a> {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    path: &'a str,
+    component: &'a str,
+    uid: u32,
+    gid: u32,
+    user: String,
+    group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    mode: u32,
+    permissions: String,
+    mtime: String,
+    ctime: String,
+    inode: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linktarget: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<String>,
+}
+
+/// `exit_error`, on standard error.
+#[derive(Debug, Serialize)]
+struct ExitError<'a> {
+    message_type: &'static str,
+    code: u8,
+    message: &'a str,
+}
+
+/// Returns the line that says why the program ends without success.
+pub fn exit_error_line(exit: Exit, message: &str) -> String {
+    encoded(&ExitError { message_type: "exit_error", code: exit.code(), message })
+}
+
+fn encoded(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("messages have no maps with other keys than text")
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Writes messages.
+pub struct Json {
+    out: Stream,
+    progress: Progress,
+    is_quiet: bool,
+    is_verbose: bool,
+}
+
+impl Json {
+    /// Writes to standard output; quiet is without `status`, verbose with `verbose_status`.
+    pub fn new(is_quiet: bool, is_verbose: bool) -> Self {
+        Json { out: Stream::stdout(), progress: Progress::new(), is_quiet, is_verbose }
+    }
+
+    fn send(&self, message: &Message<'_>) {
+        self.out.line(&encoded(message));
+        self.out.flush();
+    }
+}
+
+impl Observer for Json {
+    fn event(&self, event: Event<'_>) {
+        self.progress.count(&event);
+        let verbose = |action, item| {
+            if self.is_verbose {
+                self.send(&Message::VerboseStatus(VerboseStatus { action, item }));
+            }
+        };
+        match event {
+            Event::Finding(finding) => self.send(&Message::Finding(finding)),
+            Event::Warning(message) => self.send(&Message::Warning { message }),
+            Event::Stage(name) => verbose("stage", name),
+            Event::Would(path) => verbose("would", path),
+            Event::Done { .. } if !self.is_quiet && self.progress.is_due(STATUS_PAUSE) => {
+                self.send(&Message::Status(status(self.progress.figures())));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Output for Json {
+    fn source(&self, source: &Source) {
+        for message in &source.notes {
+            self.send(&Message::Note { message });
+        }
+        for record in &source.credentials {
+            let (path, what, stored) = (&record.path, &record.what, record.stored);
+            self.send(&Message::Credential { path, what, stored });
+        }
+    }
+
+    fn created(&self, created: &Created<'_>) {
+        self.send(&Message::Initialized(Initialized {
+            id: created.config.repository,
+            repository: created.location,
+            encryption: &created.config.encryption,
+            pack_bytes: created.config.pack_bytes,
+            chunker: &created.config.cutter,
+        }));
+    }
+
+    fn backed_up(&self, backed_up: &BackedUp<'_>) {
+        let snapshot = &backed_up.report.snapshot;
+        self.send(&Message::Summary(Summary::Backup(Box::new(BackupSummary {
+            figures: figures(&snapshot.time, &snapshot.end, &snapshot.stats, snapshot.counts()),
+            total_duration: backed_up.elapsed.as_secs_f64(),
+            snapshot_id: backed_up.report.id,
+            dry_run: backed_up.dry_run,
+            parent: snapshot.parent,
+            state: snapshot.state,
+            kind: &snapshot.kind,
+            group: &snapshot.group,
+            evidence: &snapshot.evidence,
+            left_out: backed_up.report.left_out_total,
+            findings: &backed_up.findings.counts,
+            num_findings: backed_up.findings.total(),
+        }))));
+    }
+
+    fn snapshots(&self, snapshots: &Snapshots<'_>) {
+        let lines: Vec<_> = snapshots.snapshots.iter().map(|named| snapshot_line(named)).collect();
+        self.out.line(&encoded(&lines));
+    }
+
+    fn listing(&self, named: &Named) {
+        self.out.line(&encoded(&Message::Snapshot(snapshot_line(named))));
+    }
+
+    fn listed(&self, listed: &ListedEntry<'_>) {
+        // Not flushed line by line: there may be millions.
+        self.out.line(&encoded(&Message::Node(node_line(listed))));
+    }
+
+    fn listing_ended(&self, _findings: &Findings) {}
+
+    fn restored(&self, restored: &Restored<'_>) {
+        let report = restored.report;
+        let placed = report.components.iter();
+        self.send(&Message::Summary(Summary::Restore(RestoreSummary {
+            seconds_elapsed: restored.elapsed.as_secs(),
+            total_duration: restored.elapsed.as_secs_f64(),
+            snapshot_id: restored.named.id,
+            dry_run: restored.dry_run,
+            total_files: report.files_total,
+            files_restored: report.files_restored,
+            files_skipped: report.files_skipped,
+            files_deleted: report.files_deleted,
+            total_bytes: report.bytes_total,
+            bytes_restored: report.bytes_restored,
+            bytes_skipped: report.bytes_skipped,
+            components: placed
+                .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
+                .collect(),
+            findings: &restored.findings.counts,
+            num_findings: restored.findings.total(),
+        })));
+    }
+
+    fn checked(&self, checked: &Checked<'_>) {
+        let report = checked.report;
+        self.send(&Message::Summary(Summary::Check(CheckSummary {
+            num_errors: checked.findings.total(),
+            is_damaged: checked.exit == Exit::Damaged,
+            snapshots: report.snapshots,
+            packs: report.packs,
+            indexes: report.indexes,
+            chunks: report.chunks,
+            leases: report.leases,
+            packs_read: report.packs_read,
+            packs_unindexed: report.packs_unindexed,
+            bytes_read: report.bytes_read,
+            total_duration: checked.elapsed.as_secs_f64(),
+            findings: &checked.findings.counts,
+        })));
+    }
+
+    fn failed(&self, failure: &Failure) {
+        let line = exit_error_line(failure.exit(), &failure.message());
+        // Nobody may be listening any more; there is nobody to tell.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    fn is_closed(&self) -> bool {
+        self.out.is_closed()
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.out.finish()
+    }
+}
+
+fn status(figures: Figures) -> Status {
+    let share = match figures.bytes_expected {
+        0 => 0.0,
+        expected => (figures.bytes as f64 / expected as f64).min(1.0),
+    };
+    let elapsed = figures.elapsed.as_secs_f64();
+    Status {
+        seconds_elapsed: figures.elapsed.as_secs(),
+        percent_done: share,
+        total_files: figures.entries_expected,
+        files_done: figures.entries,
+        total_bytes: figures.bytes_expected,
+        bytes_done: figures.bytes,
+        seconds_remaining: (share > 0.0).then(|| (elapsed / share - elapsed) as u64),
+        error_count: figures.findings,
+    }
+}
+
+fn figures<'a>(
+    start: &'a str,
+    end: &'a str,
+    stats: &BackupStats,
+    counts: Counts,
+) -> BackupFigures<'a> {
+    BackupFigures {
+        backup_start: start,
+        backup_end: end,
+        files_new: stats.files_new,
+        files_changed: stats.files_changed,
+        files_unmodified: stats.files_unmodified,
+        dirs_new: stats.dirs_new,
+        dirs_changed: stats.dirs_changed,
+        dirs_unmodified: stats.dirs_unmodified,
+        data_blobs: stats.data_chunks,
+        tree_blobs: stats.meta_chunks,
+        data_added: stats.data_added,
+        data_added_packed: stats.data_added_packed,
+        total_files_processed: counts.files,
+        total_bytes_processed: counts.bytes,
+        bytes_read: stats.bytes_read,
+        bytes_deduplicated: stats.bytes_deduplicated,
+        packs_added: stats.packs,
+        indexes_added: stats.indexes,
+    }
+}
+
+fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
+    let snapshot = &named.snapshot;
+    SnapshotLine {
+        time: &snapshot.time,
+        parent: snapshot.parent,
+        paths: &snapshot.paths,
+        hostname: &snapshot.host,
+        tags: &snapshot.tags,
+        program_version: &snapshot.program,
+        summary: figures(&snapshot.time, &snapshot.end, &snapshot.stats, snapshot.counts()),
+        id: named.id,
+        short_id: named.id.short(),
+        state: snapshot.state,
+        kind: &snapshot.kind,
+        group: &snapshot.group,
+        topology: &snapshot.topology,
+        evidence: &snapshot.evidence,
+        facts: &snapshot.facts,
+        components: snapshot
+            .components
+            .iter()
+            .map(|c| ComponentLine { name: &c.name, path: &c.path, counts: c.counts })
+            .collect(),
+        findings: &snapshot.findings.counts,
+    }
+}
+
+fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
+    let entry = listed.entry;
+    let linktarget = match &entry.node {
+        Node::Symlink { target } => Some(encode(target)),
+        _ => None,
+    };
+    let has_size = matches!(entry.node, Node::File { .. } | Node::Unreadable { .. });
+    NodeLine {
+        name: encode(entry.name()),
+        kind: entry.node.type_name(),
+        path: listed.path,
+        component: &listed.component.name,
+        uid: entry.uid,
+        gid: entry.gid,
+        user: encode(&entry.user),
+        group: encode(&entry.group),
+        size: has_size.then(|| entry.size()),
+        mode: entry.mode,
+        permissions: units::permissions(entry),
+        mtime: units::utc_time(entry.mtime.seconds, entry.mtime.nanoseconds),
+        ctime: units::utc_time(entry.identity.ctime.seconds, entry.identity.ctime.nanoseconds),
+        inode: entry.identity.inode,
+        linktarget,
+        findings: entry.findings.iter().map(|finding| encode(&finding.detail)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_carries_its_type() {
+        let finding = Finding::new(FindingKind::Vanished, "a", "b");
+        assert_eq!(
+            encoded(&Message::Finding(&finding)),
+            r#"{"message_type":"finding","kind":"vanished","object":"a","detail":"b"}"#
+        );
+        assert_eq!(
+            encoded(&Message::Warning { message: "x" }),
+            r#"{"message_type":"warning","message":"x"}"#
+        );
+        assert_eq!(
+            exit_error_line(Exit::Locked, "m"),
+            r#"{"message_type":"exit_error","code":11,"message":"m"}"#
+        );
+        let findings = BTreeMap::from([(FindingKind::NotFrozen, 2)]);
+        let summary = Message::Summary(Summary::Check(CheckSummary {
+            num_errors: 2,
+            is_damaged: false,
+            snapshots: 0,
+            packs: 0,
+            indexes: 0,
+            chunks: 0,
+            leases: 0,
+            packs_read: 0,
+            packs_unindexed: 0,
+            bytes_read: 0,
+            total_duration: 0.5,
+            findings: &findings,
+        }));
+        let line = encoded(&summary);
+        assert!(line.starts_with(r#"{"message_type":"summary","num_errors":2,"#), "{line}");
+        assert!(line.ends_with(r#""findings":{"not-frozen":2}}"#), "{line}");
+    }
+
+    #[test]
+    fn status_knows_a_share_only_of_what_is_known() {
+        let mut figures = Figures {
+            elapsed: Duration::from_secs(10),
+            entries: 1,
+            bytes: 25,
+            entries_expected: 0,
+            bytes_expected: 0,
+            findings: 0,
+        };
+        assert_eq!(status(figures).percent_done, 0.0);
+        assert_eq!(status(figures).seconds_remaining, None);
+        figures.bytes_expected = 100;
+        assert_eq!(status(figures).percent_done, 0.25);
+        assert_eq!(status(figures).seconds_remaining, Some(30));
+    }
+}

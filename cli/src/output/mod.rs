@@ -1,0 +1,141 @@
+//! What is shown: one trait, rendered as text for people or as lines of JSON for programs.
+//!
+//! Commands hand over reports and never ask which renderer they talk to. Results go to standard
+//! output; in text, what is wrong goes to standard error.
+
+pub mod json;
+mod progress;
+mod stream;
+mod table;
+mod text;
+
+use std::io;
+use std::time::Duration;
+
+use colvault_engine::backup::BackupReport;
+use colvault_engine::check::CheckReport;
+use colvault_engine::finding::Findings;
+use colvault_engine::format::config::Config;
+use colvault_engine::format::manifest::Entry;
+use colvault_engine::format::snapshot::Component;
+use colvault_engine::progress::Observer;
+use colvault_engine::restore::RestoreReport;
+use colvault_engine::snapshot::Named;
+
+use crate::args::Globals;
+use crate::exit::{Exit, Failure};
+use crate::source::Source;
+
+/// A repository that was just created.
+#[derive(Clone, Copy, Debug)]
+pub struct Created<'a> {
+    /// Where it is.
+    pub location: &'a str,
+    /// What it was created with.
+    pub config: &'a Config,
+}
+
+/// A backup that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct BackedUp<'a> {
+    /// What it did.
+    pub report: &'a BackupReport,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// What was found, in the source and in the repository.
+    pub findings: &'a Findings,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Snapshots that were asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshots<'a> {
+    /// Oldest first.
+    pub snapshots: &'a [&'a Named],
+    /// How many others the repository has.
+    pub others: u64,
+    /// What was wrong with objects that should be snapshots.
+    pub findings: &'a Findings,
+}
+
+/// A path of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct ListedEntry<'a> {
+    /// The component it is in.
+    pub component: &'a Component,
+    /// Its path as the source named it, in text form.
+    pub path: &'a str,
+    /// What it is.
+    pub entry: &'a Entry,
+    /// Whether all attributes were asked for.
+    pub is_long: bool,
+}
+
+/// A restore that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored<'a> {
+    /// The snapshot.
+    pub named: &'a Named,
+    /// What it did.
+    pub report: &'a RestoreReport,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Whether it made existing trees equal.
+    pub delta: bool,
+    /// What was found.
+    pub findings: &'a Findings,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A check that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked<'a> {
+    /// What it looked at.
+    pub report: &'a CheckReport,
+    /// Which share of all data was read, in percent.
+    pub read_data_percent: Option<f64>,
+    /// How the program is going to end.
+    pub exit: Exit,
+    /// What was found.
+    pub findings: &'a Findings,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Shows what happens and what came of it. Events of the engine come in through [`Observer`].
+pub trait Output: Observer {
+    /// Says what is about to be backed up, as far as it is known before the walk.
+    fn source(&self, source: &Source);
+    /// Shows a new repository.
+    fn created(&self, created: &Created<'_>);
+    /// Shows a backup.
+    fn backed_up(&self, backed_up: &BackedUp<'_>);
+    /// Shows a list of snapshots.
+    fn snapshots(&self, snapshots: &Snapshots<'_>);
+    /// Begins the list of a snapshot's paths.
+    fn listing(&self, named: &Named);
+    /// Shows a path of it.
+    fn listed(&self, listed: &ListedEntry<'_>);
+    /// Shows what was found while listing.
+    fn listing_ended(&self, findings: &Findings);
+    /// Shows a restore.
+    fn restored(&self, restored: &Restored<'_>);
+    /// Shows a check.
+    fn checked(&self, checked: &Checked<'_>);
+    /// Shows why a command did not come to its end.
+    fn failed(&self, failure: &Failure);
+    /// Whether nobody reads the output any more.
+    fn is_closed(&self) -> bool;
+    /// Writes out what is left. Fails when something could not be written, unless nobody reads.
+    fn finish(&self) -> io::Result<()>;
+}
+
+/// Chooses the renderer.
+pub fn choose(globals: &Globals) -> Box<dyn Output> {
+    match globals.json {
+        true => Box::new(json::Json::new(globals.quiet, globals.verbose)),
+        false => Box::new(text::Text::new(globals.quiet, globals.verbose)),
+    }
+}

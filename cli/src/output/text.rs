@@ -1,0 +1,447 @@
+//! Text for people: what happened, what it cost, what to do next.
+
+use std::io::{self, Write};
+
+use colvault_engine::finding::{Finding, FindingKind, Findings};
+use colvault_engine::format::manifest::Node;
+use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState};
+use colvault_engine::format::text::encode;
+use colvault_engine::progress::{Event, Observer};
+use colvault_engine::snapshot::Named;
+
+use super::progress::Bar;
+use super::stream::Stream;
+use super::table::{Align, Table};
+use super::{BackedUp, Checked, Created, ListedEntry, Output, Restored, Snapshots};
+use crate::exit::{Exit, Failure};
+use crate::source::Source;
+use crate::units::{bytes, count, counted, duration, local_time, permissions, rate, ratio};
+
+/// How many findings are named; the rest is counted.
+const FINDINGS_SHOWN_MAX: usize = 20;
+
+/// How many paths of a snapshot stand in the table.
+const PATHS_SHOWN_MAX: usize = 3;
+
+/// What a restore finds where content is not what it was: zeros stand in its place.
+const LOST: [FindingKind; 5] = [
+    FindingKind::LostContent,
+    FindingKind::MissingObject,
+    FindingKind::DamagedObject,
+    FindingKind::MissingChunk,
+    FindingKind::DamagedChunk,
+];
+
+/// Writes text, and a bar on a terminal.
+pub struct Text {
+    out: Stream,
+    bar: Bar,
+    is_quiet: bool,
+    is_verbose: bool,
+}
+
+impl Text {
+    /// Writes to standard output; quiet says only what is wrong.
+    pub fn new(is_quiet: bool, is_verbose: bool) -> Self {
+        Text { out: Stream::stdout(), bar: Bar::new(!is_quiet), is_quiet, is_verbose }
+    }
+
+    /// Writes a line of a result, unless quiet.
+    fn say(&self, line: impl AsRef<str>) {
+        if !self.is_quiet {
+            self.out.line(line.as_ref());
+        }
+    }
+
+    /// Writes a line about something wrong.
+    fn complain(&self, line: impl AsRef<str>) {
+        self.bar.aside(|| {
+            self.out.flush();
+            // Nobody may be listening any more; there is nobody to tell.
+            let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+        });
+    }
+
+    fn findings(&self, findings: &Findings) {
+        if findings.is_empty() {
+            return;
+        }
+        let kinds = findings.counts.iter();
+        let kinds: Vec<_> =
+            kinds.map(|(kind, n)| format!("{} {}", count(*n), kind.name())).collect();
+        let total = counted(findings.total(), "finding", "findings");
+        self.complain(format!("{total}: {}", kinds.join(", ")));
+        for finding in findings.listed.iter().take(FINDINGS_SHOWN_MAX) {
+            self.complain(format!("  {}", finding_line(finding)));
+        }
+        let shown = findings.listed.len().min(FINDINGS_SHOWN_MAX) as u64;
+        let rest = findings.total() - shown;
+        if rest > 0 {
+            self.complain(format!("  and {} more; --json names them", count(rest)));
+        }
+    }
+}
+
+impl Observer for Text {
+    fn event(&self, event: Event<'_>) {
+        self.bar.event(&event);
+        match event {
+            Event::Warning(text) => self.complain(format!("warning: {text}")),
+            Event::Finding(finding) if self.is_verbose => self.complain(finding_line(finding)),
+            Event::Would(path) if self.is_verbose => {
+                self.bar.aside(|| self.say(format!("would write {path}")))
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Output for Text {
+    fn source(&self, source: &Source) {
+        for note in &source.notes {
+            self.say(format!("note: {note}"));
+        }
+        if self.is_verbose {
+            for (name, value) in &source.facts {
+                self.say(format!("fact: {name} = {value}"));
+            }
+        }
+        if !source.credentials.is_empty() {
+            self.say(match source.credentials.iter().any(|record| record.stored) {
+                true => {
+                    "credentials that will be stored; nothing in this repository is encrypted \
+                     (--without-secrets leaves these files out):"
+                }
+                false => "credentials that are left out; a restore needs them from elsewhere:",
+            });
+        }
+        for record in &source.credentials {
+            self.say(format!("  {}: {}", record.path, record.what));
+        }
+        self.out.flush();
+    }
+
+    fn created(&self, created: &Created<'_>) {
+        let config = created.config;
+        self.say(format!("created repository {} at {}", config.repository, created.location));
+        self.say(format!(
+            "  packs of {}, chunks of {} on average",
+            bytes(config.pack_bytes.into()),
+            bytes(config.cutter.average_bytes.into())
+        ));
+        self.say("  nothing in it is encrypted: whoever can read the directory can read the data");
+        self.say(format!("next: colvault -r {} backup --root /", created.location));
+    }
+
+    fn backed_up(&self, backed_up: &BackedUp<'_>) {
+        self.bar.end();
+        let report = backed_up.report;
+        let snapshot = &report.snapshot;
+        let state = snapshot.state.name();
+        match report.id {
+            Some(id) => self.say(format!("snapshot {} saved, {state}", id.short())),
+            None => {
+                self.say(format!("dry run: nothing was written; the snapshot would be {state}"))
+            }
+        }
+        for line in backup_lines(backed_up) {
+            self.say(format!("  {line}"));
+        }
+        if self.is_verbose {
+            for record in &snapshot.left_out {
+                self.say(format!("left out: {} ({})", record.path, record.reason));
+            }
+        }
+        self.findings(backed_up.findings);
+        self.say(format!("next: {}", after_backup(backed_up)));
+    }
+
+    fn snapshots(&self, snapshots: &Snapshots<'_>) {
+        let mut table = Table::new(&[
+            ("ID", Align::Left),
+            ("Time", Align::Left),
+            ("Host", Align::Left),
+            ("Deployment", Align::Left),
+            ("State", Align::Left),
+            ("Size", Align::Right),
+            ("Added", Align::Right),
+            ("Tags", Align::Left),
+            ("Paths", Align::Left),
+        ]);
+        for named in snapshots.snapshots {
+            table.row(snapshot_row(named));
+        }
+        if !snapshots.snapshots.is_empty() {
+            table.lines().iter().for_each(|line| self.out.line(line));
+        }
+        let shown = counted(snapshots.snapshots.len() as u64, "snapshot", "snapshots");
+        match snapshots.others {
+            0 => self.say(shown),
+            others => self.say(format!("{shown}; {} others are not shown", count(others))),
+        }
+        self.findings(snapshots.findings);
+    }
+
+    fn listing(&self, named: &Named) {
+        if self.is_verbose {
+            let snapshot = &named.snapshot;
+            let (id, time) = (named.id.short(), local_time(&snapshot.time));
+            self.say(format!("snapshot {id} of {time} on {}", snapshot.host));
+        }
+    }
+
+    fn listed(&self, listed: &ListedEntry<'_>) {
+        let target = match &listed.entry.node {
+            Node::Symlink { target } if listed.is_long => format!(" -> {}", encode(target)),
+            _ => String::new(),
+        };
+        match listed.is_long {
+            false => self.out.line(listed.path),
+            true => self.out.line(&format!("{} {}{target}", long_columns(listed), listed.path)),
+        }
+    }
+
+    fn listing_ended(&self, findings: &Findings) {
+        self.findings(findings);
+    }
+
+    fn restored(&self, restored: &Restored<'_>) {
+        self.bar.end();
+        let report = restored.report;
+        let id = restored.named.id.short();
+        let taken = local_time(&restored.named.snapshot.time);
+        self.say(match restored.dry_run {
+            true => format!("dry run: nothing was written; snapshot {id} of {taken} would go to"),
+            false => format!("snapshot {id} of {taken} restored to"),
+        });
+        for (component, path) in &report.components {
+            self.say(format!("  {component}: {}", path.display()));
+        }
+        for line in restore_lines(restored) {
+            self.say(format!("  {line}"));
+        }
+        self.findings(restored.findings);
+        if LOST.iter().any(|kind| restored.findings.count(*kind) > 0) {
+            self.say("next: zeros stand where content was lost; do not start a server on it");
+        } else if restored.dry_run {
+            self.say("next: the same command without --dry-run");
+        }
+    }
+
+    fn checked(&self, checked: &Checked<'_>) {
+        self.bar.end();
+        for line in check_lines(checked) {
+            self.say(line);
+        }
+        self.findings(checked.findings);
+        match checked.exit {
+            Exit::Done => self.say("nothing is wrong"),
+            Exit::Damaged => self.complain(
+                "the repository is damaged: back up again now; what is missing is then stored anew, \
+                 if the source still has it",
+            ),
+            _ => self.say("no content is missing or damaged, as far as it was read"),
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        self.bar.end();
+        self.complain(format!("error: {}", failure.message()));
+        if let Some(hint) = failure.hint() {
+            self.complain(format!("hint: {hint}"));
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.out.is_closed()
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.bar.end();
+        self.out.finish()
+    }
+}
+
+fn finding_line(finding: &Finding) -> String {
+    format!("{}: {}: {}", finding.kind.name(), finding.object, finding.detail)
+}
+
+fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
+    let snapshot = &backed_up.report.snapshot;
+    let (stats, counts) = (&snapshot.stats, snapshot.counts());
+    let mut lines = vec![
+        format!("{}, {}", title(snapshot), bytes(counts.bytes)),
+        format!(
+            "files: {} new, {} changed, {} unmodified; directories: {} new, {} changed, {} \
+             unmodified",
+            count(stats.files_new),
+            count(stats.files_changed),
+            count(stats.files_unmodified),
+            count(stats.dirs_new),
+            count(stats.dirs_changed),
+            count(stats.dirs_unmodified)
+        ),
+        format!(
+            "read {} in {} ({}); {} of it were known already",
+            bytes(stats.bytes_read),
+            duration(backed_up.elapsed),
+            rate(stats.bytes_read, backed_up.elapsed),
+            bytes(stats.bytes_deduplicated)
+        ),
+        added(stats),
+    ];
+    if let Some(parent) = snapshot.parent {
+        lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
+    }
+    match backed_up.report.left_out_total {
+        0 => {}
+        total => {
+            lines.push(format!("left out: {} (-v names them)", counted(total, "path", "paths")));
+        }
+    }
+    lines
+}
+
+/// What a backup added to the repository.
+fn added(stats: &BackupStats) -> String {
+    if stats.packs == 0 && stats.data_added == 0 {
+        return "added nothing: all of it was stored already".to_owned();
+    }
+    format!(
+        "added {} in {}, stored as {} ({}) in {}",
+        bytes(stats.data_added),
+        counted(stats.data_chunks + stats.meta_chunks, "chunk", "chunks"),
+        bytes(stats.data_added_packed),
+        ratio(stats.data_added, stats.data_added_packed),
+        counted(stats.packs, "pack", "packs")
+    )
+}
+
+/// What a snapshot is of, and how much.
+fn title(snapshot: &Snapshot) -> String {
+    let counts = snapshot.counts();
+    let entries = format!(
+        "{} and {}",
+        counted(counts.files, "file", "files"),
+        counted(counts.directories, "directory", "directories")
+    );
+    match snapshot.kind.as_str() {
+        "deployment" => format!(
+            "deployment {} on {}: {}, {entries}",
+            snapshot.group,
+            snapshot.host,
+            counted(snapshot.components.len() as u64, "component", "components")
+        ),
+        _ => format!("{} on {}: {entries}", paths(snapshot), snapshot.host),
+    }
+}
+
+fn after_backup(backed_up: &BackedUp<'_>) -> String {
+    let id = backed_up.report.id.map(|id| id.short());
+    match (id, backed_up.report.snapshot.state) {
+        (None, _) => "the same command without --dry-run".to_owned(),
+        (Some(id), SnapshotState::Complete) => {
+            format!("try a restore: colvault restore {id} --target DIR")
+        }
+        (Some(_), SnapshotState::Inconsistent) => {
+            "stop or freeze the deployment and back it up again: writes went on".to_owned()
+        }
+        (Some(_), _) => "see to what could not be read, and back up again".to_owned(),
+    }
+}
+
+fn snapshot_row(named: &Named) -> Vec<String> {
+    let snapshot = &named.snapshot;
+    let deployment = match snapshot.kind.as_str() {
+        "deployment" => snapshot.group.clone(),
+        _ => "-".to_owned(),
+    };
+    vec![
+        named.id.short(),
+        local_time(&snapshot.time),
+        snapshot.host.clone(),
+        deployment,
+        snapshot.state.name().to_owned(),
+        bytes(snapshot.counts().bytes),
+        bytes(snapshot.stats.data_added_packed),
+        snapshot.tags.join(","),
+        paths(snapshot),
+    ]
+}
+
+/// The first paths of a snapshot and how many more there are.
+fn paths(snapshot: &Snapshot) -> String {
+    let shown = snapshot.paths.iter().take(PATHS_SHOWN_MAX).map(String::as_str);
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if snapshot.paths.len() > PATHS_SHOWN_MAX {
+        text.push_str(&format!(" and {} more", snapshot.paths.len() - PATHS_SHOWN_MAX));
+    }
+    text
+}
+
+fn long_columns(listed: &ListedEntry<'_>) -> String {
+    let entry = listed.entry;
+    let owner = |name: &[u8], id: u32| match name.is_empty() {
+        true => id.to_string(),
+        false => encode(name),
+    };
+    let (mtime, size) = (entry.mtime, entry.size());
+    let time = local_time(&crate::units::utc_time(mtime.seconds, mtime.nanoseconds));
+    let (user, group) = (owner(&entry.user, entry.uid), owner(&entry.group, entry.gid));
+    format!("{} {user:<8} {group:<8} {size:>12} {time}", permissions(entry))
+}
+
+fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
+    let report = restored.report;
+    let files = counted(report.files_total, "file", "files");
+    let mut lines = vec![format!("{files}, {}", bytes(report.bytes_total))];
+    if restored.dry_run {
+        return lines;
+    }
+    lines.push(format!(
+        "{} restored: {} in {} ({})",
+        count(report.files_restored),
+        bytes(report.bytes_restored),
+        duration(restored.elapsed),
+        rate(report.bytes_restored, restored.elapsed)
+    ));
+    if restored.delta {
+        lines.push(format!(
+            "{} were as they should be already: {}; {} deleted",
+            count(report.files_skipped),
+            bytes(report.bytes_skipped),
+            count(report.files_deleted)
+        ));
+    }
+    lines
+}
+
+fn check_lines(checked: &Checked<'_>) -> Vec<String> {
+    let report = checked.report;
+    let mut lines = vec![format!(
+        "checked {}, {}, {} and {} in {}",
+        counted(report.snapshots, "snapshot", "snapshots"),
+        counted(report.chunks, "chunk", "chunks"),
+        counted(report.packs, "pack", "packs"),
+        counted(report.indexes, "index", "indexes"),
+        duration(checked.elapsed)
+    )];
+    lines.push(match checked.read_data_percent {
+        Some(percent) => format!(
+            "  {percent} % of the data were read and verified: {} in {} ({})",
+            bytes(report.bytes_read),
+            counted(report.packs_read, "pack", "packs"),
+            rate(report.bytes_read, checked.elapsed)
+        ),
+        None => "  the data itself was not read; --read-data does that".to_owned(),
+    });
+    if report.leases > 0 {
+        let leases = counted(report.leases, "session", "sessions");
+        lines.push(format!("  {leases} running, or ended without saying so"));
+    }
+    if report.packs_unindexed > 0 {
+        let packs = counted(report.packs_unindexed, "pack", "packs");
+        lines.push(format!("  {packs} of interrupted or running backups, in no index"));
+    }
+    lines
+}
