@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "demo")]
+use crate::commands::demo;
 use crate::commands::{backup, check, init, ls, restore, snapshots};
 use crate::exit;
 
@@ -86,6 +88,11 @@ pub enum Command {
     Restore(restore::RestoreArgs),
     /// Check that the repository is whole
     Check(check::CheckArgs),
+    /// Back up, restore and compare a small bundled deployment
+    ///
+    /// Works in a directory of its own below $TMPDIR, with a repository and a cache of its own.
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
 }
 
 #[cfg(test)]

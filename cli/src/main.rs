@@ -5,6 +5,8 @@
 mod args;
 mod commands;
 mod context;
+#[cfg(feature = "demo")]
+mod demo;
 mod exit;
 mod output;
 mod process;

@@ -2,6 +2,8 @@
 
 pub mod backup;
 pub mod check;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod init;
 pub mod ls;
 pub mod restore;
@@ -32,6 +34,8 @@ pub fn run(
         Command::Ls(args) => ls::run(args, &context),
         Command::Restore(args) => restore::run(args, &context),
         Command::Check(args) => check::run(args, &context),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(args, &context),
     }
 }
 

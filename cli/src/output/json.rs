@@ -380,6 +380,12 @@ impl Output for Json {
         })));
     }
 
+    #[cfg(feature = "demo")]
+    fn demo(&self, message: &crate::demo::message::Message) {
+        self.out.line(&encoded(message));
+        self.out.flush();
+    }
+
     fn failed(&self, failure: &Failure) {
         let line = exit_error_line(failure.exit(), &failure.message());
         // Nobody may be listening any more; there is nobody to tell.

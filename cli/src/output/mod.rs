@@ -6,7 +6,7 @@
 pub mod json;
 mod progress;
 mod stream;
-mod table;
+pub mod table;
 mod text;
 
 use std::io;
@@ -124,6 +124,9 @@ pub trait Output: Observer {
     fn restored(&self, restored: &Restored<'_>);
     /// Shows a check.
     fn checked(&self, checked: &Checked<'_>);
+    /// Shows a step of the demonstration, or what came of it.
+    #[cfg(feature = "demo")]
+    fn demo(&self, message: &crate::demo::message::Message);
     /// Shows why a command did not come to its end.
     fn failed(&self, failure: &Failure);
     /// Whether nobody reads the output any more.

@@ -244,6 +244,13 @@ impl Output for Text {
         }
     }
 
+    #[cfg(feature = "demo")]
+    fn demo(&self, message: &crate::demo::message::Message) {
+        message.lines().iter().for_each(|line| self.say(line));
+        message.complaints().iter().for_each(|line| self.complain(line));
+        self.out.flush();
+    }
+
     fn failed(&self, failure: &Failure) {
         self.bar.end();
         self.complain(format!("error: {}", failure.message()));

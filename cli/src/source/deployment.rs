@@ -94,7 +94,7 @@ pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
             name: options.name.map_or_else(|| found.name.clone(), str::to_owned),
             topology: "shared-local".to_owned(),
         },
-        paths: vec![found.root.clone()],
+        paths: recorded_paths(&found.trees),
         evidence: evidence(&running),
         findings: not_frozen(&root, &running).into_iter().collect(),
         notes: notes(&found),
@@ -104,6 +104,15 @@ pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
         credentials,
         facts: found.facts,
     })
+}
+
+/// Returns where the components are, as the deployment names it: without `--root`.
+fn recorded_paths(trees: &[SourceTree]) -> Vec<PathBuf> {
+    let of = |tree: &SourceTree| -> Vec<PathBuf> {
+        // Joined with the empty path a directory would end in a slash.
+        tree.select.iter().map(|below| tree.recorded.join(below).components().collect()).collect()
+    };
+    trees.iter().flat_map(of).collect()
 }
 
 fn not_discovered(error: Error) -> Failure {
