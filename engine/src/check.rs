@@ -303,7 +303,7 @@ impl Checker<'_> {
         let mut counts = Counts::default();
         for entry in &entries {
             count(&mut counts, entry);
-            self.content(object, entry)?;
+            self.content(meta, object, entry)?;
         }
         let path =
             |entry: Option<&Entry>| entry.map(|entry| entry.path.clone()).unwrap_or_default();
@@ -327,9 +327,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn content(&mut self, object: &str, entry: &Entry) -> Result<()> {
+    fn content(&mut self, meta: &mut MetaReader<'_>, object: &str, entry: &Entry) -> Result<()> {
         let path = || format!("{object} file {}", crate::format::text::encode(&entry.path));
-        let mut meta = MetaReader::new(self.repository);
         let mut pending: Vec<(Extent, usize)> =
             entry.extents().iter().rev().map(|extent| (*extent, 0)).collect();
         while let Some((extent, depth)) = pending.pop() {
@@ -451,7 +450,7 @@ fn read_pack(repository: &Repository, pack: &KnownPack, whole: bool) -> Result<P
     match outcome {
         Ok(()) => {}
         Err(error) => match error.kind() {
-            ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io => {
+            ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io | ErrorKind::Unsupported => {
                 read.findings.push(Finding::new(
                     FindingKind::DamagedObject,
                     object,

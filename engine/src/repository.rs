@@ -128,7 +128,7 @@ impl Repository {
     /// Brings the index up to date and tells the observer what it met.
     pub fn load_index(&self, observer: &dyn Observer) -> Result<IndexReport> {
         let mut report = self.index.refresh(&*self.backend)?;
-        report.cache_note.clone_from(&self.index_note);
+        report.cache_note = self.index_note.clone().or(report.cache_note);
         if let Some(note) = &report.cache_note {
             observer.event(Event::Warning(note));
         }
@@ -264,7 +264,9 @@ impl Repository {
         let object = || format!("chunk {id} at byte {} of pack {}", location.offset, location.pack);
         let raw = decompressor
             .open(stored, location.raw_length, "chunk")
-            .map_err(|error| Error::new(error.kind(), object(), error.problem().to_owned()))?;
+            // Codecs this program does not know are features that stopped it at open; met here, one
+            // is damage.
+            .map_err(|error| Error::corrupt(object(), error.problem().to_owned()))?;
         if self.id_key.chunk_id(raw) != id {
             return Err(Error::corrupt(object(), "its bytes do not hash to its id"));
         }

@@ -256,9 +256,9 @@ pub fn seal_record(header: &Header, body: &[u8]) -> Vec<u8> {
 /// Opens a record: returns header and body.
 ///
 /// Fails with `Corrupt` when the record is truncated or its checksum does not hold; with
-/// `Unsupported` as [`Header::decode`]. The checksum is verified first where the version is known.
+/// `Unsupported` as [`Header::decode`]. The checksum is verified first, whatever the version: a
+/// flipped bit in a header must not pass for a record of another program.
 pub fn open_record<'a>(bytes: &'a [u8], object: &str) -> Result<(Header, &'a [u8])> {
-    let header = Header::decode(bytes, object)?;
     let (content, checksum) = bytes
         .split_last_chunk::<CHECKSUM_LEN>()
         .filter(|(content, _)| content.len() >= HEADER_LEN)
@@ -272,6 +272,7 @@ pub fn open_record<'a>(bytes: &'a [u8], object: &str) -> Result<(Header, &'a [u8
     if hash_stored(&[content]) != *checksum {
         return Err(Error::corrupt(object, "checksum does not hold: the record is damaged"));
     }
+    let header = Header::decode(bytes, object)?;
     Ok((header, content.get(HEADER_LEN..).unwrap_or_default()))
 }
 

@@ -114,8 +114,28 @@ impl ChunkIndex {
     /// Brings the cache up to date with the index objects of the repository.
     ///
     /// An object that cannot be read is a finding, not an error: its chunks are unknown, which
-    /// costs storing them again. Fails when the listing or the cache fails.
+    /// costs storing them again. A cache file that fails, for want of space say, gives way to one
+    /// in memory. Fails when the listing fails.
     pub fn refresh(&self, backend: &dyn Backend) -> Result<IndexReport> {
+        let file = self.cache_path().map(|path| path.display().to_string());
+        let error = match self.load(backend) {
+            Err(error) if file.is_some_and(|file| file == error.object()) => error,
+            other => return other,
+        };
+        self.use_memory()?;
+        let mut report = self.load(backend)?;
+        report.cache_note =
+            Some(format!("{error}; using memory instead, which grows with the index"));
+        Ok(report)
+    }
+
+    fn use_memory(&self) -> Result<()> {
+        let (cache, _) = Cache::open(&CachePlace::Memory, self.repository)?;
+        *self.cache.write().unwrap_or_else(PoisonError::into_inner) = cache;
+        Ok(())
+    }
+
+    fn load(&self, backend: &dyn Backend) -> Result<IndexReport> {
         let mut report = IndexReport::default();
         let mut listed = HashMap::new();
         backend.list(Space::Indexes, &mut |object| match Key::parse(&object.name) {
@@ -163,7 +183,8 @@ impl ChunkIndex {
 
     /// Empties the cache: the next refresh reads every index object anew.
     pub fn forget(&self) -> Result<()> {
-        self.cache.write().unwrap_or_else(PoisonError::into_inner).clear()
+        let cleared = self.cache.write().unwrap_or_else(PoisonError::into_inner).clear();
+        cleared.or_else(|_| self.use_memory())
     }
 
     /// Treats every chunk in these packs as unknown from now on.

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, flistxattr_query, fremovexattr, fsetxattr, fstat, futimens,
-    lsetxattr, statat, utimensat,
+    fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens, lsetxattr, statat,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -141,8 +141,15 @@ pub(super) fn set_on_file(
 /// the access list of the directory it was made in. Labels of the host's own security are its own.
 fn extra_attributes(file: impl AsFd, entry: &Entry) -> Vec<Vec<u8>> {
     let file = file.as_fd();
-    let mut names = vec![0; flistxattr_query(file).unwrap_or(0)];
-    let length = flistxattr(file, &mut names[..]).unwrap_or(0);
+    // Most files have none or few: one call tells.
+    let mut names = vec![0; 1024];
+    let length = match flistxattr(file, &mut names[..]) {
+        Err(Errno::RANGE) => {
+            names.resize(1 << 16, 0);
+            flistxattr(file, &mut names[..]).unwrap_or(0)
+        }
+        other => other.unwrap_or(0),
+    };
     let ours = |name: &[u8]| {
         name.starts_with(b"user.")
             || name.starts_with(b"system.posix_acl_")

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::manifest::{Entry, Node};
 use crate::format::snapshot::Component;
-use crate::manifest::ManifestReader;
+use crate::manifest::{ManifestReader, MetaReader};
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::Repository;
 use crate::snapshot::Named;
@@ -169,6 +169,7 @@ impl ComponentRun<'_> {
         let windows = Windows::new(self, pool);
         pool.in_place_scope_fifo(|scope| {
             let mut filling = windows.begin();
+            let mut meta = MetaReader::new(self.repository);
             let mut manifest = ManifestReader::new(self.repository, self.component);
             while let Some(entry) = manifest.next_entry()? {
                 self.options.cancel.check()?;
@@ -185,12 +186,12 @@ impl ComponentRun<'_> {
                     links.insert(group, entry.path.clone());
                 }
                 self.create(&mut tree, &entry, report, &mut |file| {
-                    windows.add_file(&mut filling, file, scope)
+                    windows.add_file(&mut filling, file, &mut meta, scope)
                 })?;
             }
             windows.run(filling, scope)
         })?;
-        windows.finish(report);
+        windows.finish(report)?;
         Ok(tree.made_on_the_way())
     }
 

@@ -3,6 +3,7 @@
 //! A window is closed when it has enough chunks or open files; two may be under way, so that the
 //! next is planned while one is written. Memory is bounded by their sizes, never by the snapshot.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -39,6 +40,11 @@ const READ_BYTES_MAX: u64 = 4 << 20;
 const GAP_BYTES_MAX: u64 = 64 << 10;
 /// Files at least this long are allocated before they are written.
 const ALLOCATE_BYTES_MIN: u64 = 1 << 20;
+
+thread_local! {
+    /// A context costs more than a small chunk.
+    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+}
 
 /// A file that was created or opened and wants its content.
 pub(super) struct FileToWrite {
@@ -139,8 +145,10 @@ impl<'a> Windows<'a> {
         Filling::default()
     }
 
-    /// Moves what was done and found into the report.
-    pub fn finish(self, report: &mut RestoreReport) {
+    /// Moves what was done and found into the report, when all windows have ended. Fails when one
+    /// of them has failed or was stopped: the last ones have nobody else to tell.
+    pub fn finish(self, report: &mut RestoreReport) -> Result<()> {
+        self.check()?;
         report.files_restored += self.files_restored.into_inner();
         report.files_skipped += self.files_skipped.into_inner();
         report.bytes_restored += self.bytes_restored.into_inner();
@@ -151,6 +159,7 @@ impl<'a> Windows<'a> {
         }
         let room = crate::finding::FINDINGS_LISTED_MAX.saturating_sub(report.findings.listed.len());
         report.findings.listed.extend(findings.listed.into_iter().take(room));
+        Ok(())
     }
 
     fn find(&self, finding: Finding) {
@@ -180,6 +189,7 @@ impl<'a> Windows<'a> {
         &'scope self,
         filling: &mut Filling,
         to_write: FileToWrite,
+        meta: &mut MetaReader<'_>,
         scope: &rayon::ScopeFifo<'scope>,
     ) -> Result<()>
     where
@@ -187,7 +197,9 @@ impl<'a> Windows<'a> {
     {
         let FileToWrite { file, path, entry, size, old_size } = to_write;
         let io = |error: std::io::Error| Error::io(&path, "set the size of", error);
-        if old_size != Some(size) {
+        // A new file that is one chunk gets its size by being written.
+        let is_one_chunk = old_size.is_none() && matches!(entry.extents(), [Extent::Chunk { .. }]);
+        if old_size != Some(size) && !is_one_chunk {
             file.set_len(size).map_err(io)?;
         }
         let writing = Arc::new(Writing {
@@ -202,7 +214,6 @@ impl<'a> Windows<'a> {
         if old_size.is_none() && size >= ALLOCATE_BYTES_MIN && !self.options.sparse {
             self.allocate_data(&writing)?;
         }
-        let mut meta = MetaReader::new(self.repository);
         let planned = meta.extents(writing.entry.extents(), &mut |offset, extent| {
             self.plan(filling, &writing, offset, extent)?;
             if filling.uses >= CHUNKS_MAX {
@@ -394,35 +405,41 @@ impl<'a> Windows<'a> {
         let length = usize::try_from(end - start).unwrap_or(usize::MAX);
         let key = Key::Pack(first.location.pack);
         let bytes = self.repository.backend().get_range(&key, start, length);
-        let mut decompressor = Decompressor::new();
-        for job in jobs {
-            let from = (job.location.offset - first.location.offset) as usize;
-            let stored = bytes
-                .as_ref()
-                .ok()
-                .and_then(|bytes| bytes.get(from..from + job.location.stored_length as usize));
-            if let Some(stored) = stored
-                && let Ok(raw) =
-                    self.repository.open_chunk(job.id, stored, &job.location, &mut decompressor)
-            {
-                self.write(raw, job)?;
-                continue;
-            }
-            // This copy is missing or damaged: any other copy will do.
-            let other = self.repository.read_chunk(job.id, ChunkKind::Data, &mut decompressor);
-            match other {
-                Ok(raw) => self.write(&raw, job)?,
-                Err(error) => {
-                    let kind = match error.kind() {
-                        ErrorKind::NotFound => FindingKind::MissingChunk,
-                        ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
-                        _ => return Err(error),
-                    };
-                    self.lose(job.id, &job.uses, kind, &error.to_string());
-                }
+        DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            jobs.iter().try_for_each(|job| {
+                let from = (job.location.offset - first.location.offset) as usize;
+                let to = from + job.location.stored_length as usize;
+                let stored = bytes.as_ref().ok().and_then(|bytes| bytes.get(from..to));
+                self.open_and_write(job, stored, decompressor)
+            })
+        })
+    }
+
+    /// Verifies a stored chunk and writes it; without one, or when it is damaged, any other copy
+    /// will do.
+    fn open_and_write(
+        &self,
+        job: &Job,
+        stored: Option<&[u8]>,
+        decompressor: &mut Decompressor,
+    ) -> Result<()> {
+        if let Some(stored) = stored
+            && let Ok(raw) = self.repository.open_chunk(job.id, stored, &job.location, decompressor)
+        {
+            return self.write(raw, job);
+        }
+        match self.repository.read_chunk(job.id, ChunkKind::Data, decompressor) {
+            Ok(raw) => self.write(&raw, job),
+            Err(error) => {
+                let kind = match error.kind() {
+                    ErrorKind::NotFound => FindingKind::MissingChunk,
+                    ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
+                    _ => return Err(error),
+                };
+                self.lose(job.id, &job.uses, kind, &error.to_string());
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn write(&self, raw: &[u8], job: &Job) -> Result<()> {
@@ -454,7 +471,10 @@ impl<'a> Windows<'a> {
     /// Reports content that cannot be had; zeros stand where it should be.
     fn lose(&self, id: ChunkId, uses: &[Use], kind: FindingKind, why: &str) {
         for place in uses {
-            if place.file.old_size.is_some() {
+            if place.file.old_size.is_none() {
+                // One chunk that cannot be had leaves a file that was never written.
+                let _ = place.file.file.set_len(place.file.entry.size());
+            } else {
                 // What stood there before must not pass for restored content.
                 let _ = delta::make_zero(&place.file.file, place.file_offset, place.length.into());
             }

@@ -304,7 +304,7 @@ fn without_links(path: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader, Read};
+    use std::io::{BufRead, BufReader};
     use std::process::{Child, Command, Stdio};
 
     /// A process that is ended and reaped with the test.
