@@ -1,0 +1,14 @@
+#!/bin/sh
+# Installs what the tests need and runs them all. Needs root (owners, mounts, a full file system);
+# on Debian and Ubuntu missing packages are installed.
+set -eu
+cd "$(dirname "$0")/.."
+if [ "$(id -u)" != 0 ]; then
+    echo "tests/run.sh: run it as root: the tests set owners and mount small file systems" >&2
+    exit 1
+fi
+cli/install-packages.sh cc:gcc python3:python3 b3sum:b3sum mkfs.ext4:e2fsprogs mount:mount \
+    mariadbd:mariadb-server mariadb-install-db:mariadb-server
+# A deployment's files belong to mysql; the package above makes the user.
+getent passwd mysql >/dev/null || useradd --system --user-group --shell /usr/sbin/nologin mysql
+exec cargo test --workspace --locked --release --features colvault/demo "$@"

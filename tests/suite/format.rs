@@ -1,0 +1,173 @@
+//! FORMAT.md and the code say the same: the document's hex examples are read from it, decoded,
+//! encoded again and compared byte by byte.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use colvault_engine::compress::{Compressor, Decompressor};
+use colvault_engine::format::extent::{self, Extent};
+use colvault_engine::format::index::{Index, IndexedPack};
+use colvault_engine::format::manifest::{
+    self, ChunkRef, Entry, EntryFinding, Identity, Node, Time, begin_chunk, decode_chunk,
+};
+use colvault_engine::format::pack::{
+    FOOTER_LEN, Place, decode_footer, decode_trailer, encode_trailer,
+};
+use colvault_engine::format::{ChunkKind, Header, ObjectKind, open_record, seal_record};
+use colvault_engine::id::{ChunkId, IdKey, PackId, RepositoryId, SessionId, hash_stored};
+
+/// Returns the bytes of every hex block of the document, by name.
+fn examples() -> BTreeMap<String, Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md");
+    let text = std::fs::read_to_string(path).expect("docs/FORMAT.md is beside the tests");
+    let mut found = BTreeMap::new();
+    for block in text.split("```hex ").skip(1) {
+        let (name, rest) = block.split_once('\n').expect("a block has a name");
+        let (lines, _) = rest.split_once("```").expect("a block ends");
+        let mut bytes = Vec::new();
+        for line in lines.lines() {
+            let (offset, digits) = line.split_once("  ").expect("offset, then bytes");
+            assert_eq!(usize::from_str_radix(offset, 16), Ok(bytes.len()), "{name}: {line}");
+            let parse = |pair| u8::from_str_radix(pair, 16).expect("two digits");
+            bytes.extend(digits.split(' ').map(parse));
+        }
+        found.insert(name.to_owned(), bytes);
+    }
+    found
+}
+
+fn header(kind: ObjectKind, features: u64) -> Header {
+    Header {
+        nonce: core::array::from_fn(|n| n as u8),
+        kind,
+        features,
+        repository: RepositoryId([0xaa; 16]),
+        session: SessionId([0xbb; 16]),
+    }
+}
+
+fn key() -> IdKey {
+    IdKey(core::array::from_fn(|n| n as u8))
+}
+
+fn colvault_chunk() -> ChunkId {
+    key().chunk_id(b"colvault")
+}
+
+/// Catches a header or record whose layout differs from the document.
+#[test]
+fn header_and_record_are_as_documented() {
+    let examples = examples();
+    let lease = header(ObjectKind::Lease, 0);
+    assert_eq!(lease.encode()[..], examples["header"][..]);
+    assert_eq!(Header::decode(&examples["header"], "example").unwrap(), lease);
+    assert_eq!(seal_record(&lease, b"{}"), examples["record"]);
+    assert_eq!(open_record(&examples["record"], "example").unwrap(), (lease, &b"{}"[..]));
+}
+
+/// Catches a pack or index layout that differs from the document, and a pack id that is not the
+/// BLAKE3 of the stored bytes.
+#[test]
+fn pack_and_index_are_as_documented() {
+    let examples = examples();
+    let place = Place { id: colvault_chunk(), stored_length: 9, raw_length: 8 };
+    let mut pack = header(ObjectKind::DataPack, 1).encode().to_vec();
+    pack.extend_from_slice(b"\0colvault");
+    pack.extend(encode_trailer(&[place]));
+    assert_eq!(pack, examples["pack"]);
+    let (rest, footer) = pack.split_at(pack.len() - FOOTER_LEN);
+    let (length, checksum) = decode_footer(footer).unwrap();
+    let trailer = &rest[rest.len() - length as usize..];
+    assert_eq!(decode_trailer(trailer, checksum, pack.len() as u64), Ok(vec![place]));
+
+    let id = PackId(hash_stored(&[&pack]));
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md")).unwrap();
+    assert!(document.contains(&id.to_string()), "the document names the pack's id");
+    let packs = vec![IndexedPack { id, kind: ChunkKind::Data, places: vec![place] }];
+    let index = Index { packs, ..Index::default() };
+    assert_eq!(index.encode(), examples["index-body"]);
+    assert_eq!(Index::decode(&examples["index-body"]), Ok(index));
+}
+
+/// Catches a codec whose documented bytes can no longer be read.
+#[test]
+fn a_stored_chunk_is_read_as_documented() {
+    let stored = &examples()["zstd-chunk"];
+    assert_eq!(Decompressor::new().open(stored, 4096, "example").unwrap(), [7; 4096]);
+    let mut out = Vec::new();
+    Compressor::new().store(&[7; 4096], &mut out);
+    assert_eq!(out[0], stored[0], "the same codec is chosen");
+}
+
+/// Catches an extent or entry encoding that differs from the document.
+#[test]
+fn manifests_and_span_lists_are_as_documented() {
+    let examples = examples();
+    let id = colvault_chunk();
+    let extents = vec![
+        Extent::Chunk { id, length: 8 },
+        Extent::Slice { id, chunk_length: 8, offset: 2, length: 3 },
+        Extent::Zero { length: 4096 },
+        Extent::Hole { length: 1 << 20 },
+        Extent::Lost { length: 512 },
+    ];
+    let length = extents.iter().map(Extent::length).sum();
+    assert_eq!(extent::encode_list(&extents), examples["span-list"]);
+    assert_eq!(extent::decode_list(&examples["span-list"], length), Ok(extents));
+
+    let file = Entry {
+        path: b"a/\xff".to_vec(),
+        node: Node::File { size: 8, extents: vec![Extent::Chunk { id, length: 8 }] },
+        mode: 0o644,
+        uid: 999,
+        gid: 995,
+        user: b"mysql".to_vec(),
+        group: b"mysql".to_vec(),
+        mtime: Time { seconds: 1_763_900_000, nanoseconds: 5 },
+        identity: Identity { ctime: Time { seconds: -1, nanoseconds: 999_999_999 }, inode: 42 },
+        racy: true,
+        hard_link: Some(7),
+        xattrs: vec![(b"user.k".to_vec(), b"v".to_vec())],
+        findings: vec![EntryFinding { code: 1, detail: b"x".to_vec() }],
+    };
+    let mut directory =
+        Entry { path: Vec::new(), node: Node::Directory, mode: 0o1755, ..file.clone() };
+    directory.racy = false;
+    directory.hard_link = None;
+    directory.xattrs.clear();
+    directory.findings.clear();
+    // The example keeps the directory's mode and the file's, as the document says.
+    let mut chunk = begin_chunk();
+    directory.encode(&mut chunk);
+    file.encode(&mut chunk);
+    let decoded = decode_chunk(&examples["manifest-chunk"]).unwrap();
+    assert_eq!(decoded, [directory, file]);
+    assert_eq!(chunk, examples["manifest-chunk"]);
+
+    let chunks = vec![ChunkRef { id: key().chunk_id(&chunk), entries: 2, first_path: Vec::new() }];
+    assert_eq!(manifest::encode_list(&chunks), examples["manifest-list"]);
+    assert_eq!(manifest::decode_list(&examples["manifest-list"]), Ok(chunks));
+}
+
+/// Catches chunk ids that another implementation of keyed BLAKE3 does not make.
+#[test]
+fn chunk_ids_are_those_of_b3sum() {
+    let directory = tempfile::tempdir().unwrap();
+    for (n, raw) in [&b""[..], b"colvault", &[0xa5; 262_144], &[1; 65_537]].iter().enumerate() {
+        let path = directory.path().join(n.to_string());
+        std::fs::write(&path, raw).unwrap();
+        let mut b3sum = Command::new("b3sum")
+            .args(["--keyed", "--no-names"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("b3sum is installed by tests/run.sh");
+        b3sum.stdin.take().unwrap().write_all(&key().0).unwrap();
+        let output = b3sum.wait_with_output().unwrap();
+        let sum = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(sum.trim(), key().chunk_id(raw).to_string(), "{} bytes", raw.len());
+    }
+}

@@ -1,0 +1,23 @@
+//! The test suite of colvault: one binary, a module for each promise.
+//!
+//! Needs root: owners, devices, mounts and foreign users are part of what is promised. A test that
+//! cannot have what it needs fails; none is skipped. Seeds are printed, and can be given again in
+//! `COLVAULT_SEED`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backend_contract;
+mod concurrent;
+mod crash;
+mod cutting;
+mod damage;
+mod delta;
+mod format;
+mod full_disk;
+mod model;
+mod real_nights;
+mod round_trip;
+mod tidy;
+mod unchanged;
+mod vanishing;
