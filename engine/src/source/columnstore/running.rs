@@ -416,7 +416,12 @@ mod tests {
             let mut command = Command::new("/bin/sh");
             command.arg(&script).arg(format!("--datadir={}", host.path(datadir).display()));
             command.current_dir(host.path("elsewhere"));
-            Stopped(command.stdin(Stdio::piped()).spawn().unwrap())
+            let started = Stopped(command.stdin(Stdio::piped()).spawn().unwrap());
+            // The kernel lets the parent go on before the new command line can be read.
+            while arguments(started.0.id()).len() < 3 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            started
         };
         let server = start("root/var/lib/mysql");
         let other = start("root2/var/lib/mysql");
