@@ -2,8 +2,8 @@
 //!
 //! The truth are the index objects of the repository. The cache (redb, one file per repository) is
 //! rebuilt from them whenever it does not fit, and its loss costs time only. Memory does not grow
-//! with the number of chunks: they stand in sorted runs inside redb ([`runs`]), behind a filter in
-//! a memory map ([`filter`]); only ids claimed since the last flush are held in memory.
+//! with the number of chunks: they stand in sorted runs inside redb (`runs`), behind a filter in
+//! a memory map (`filter`); only ids claimed since the last flush are held in memory.
 //!
 //! Invariants:
 //! * a chunk is *known* when an index object names it, in a pack that is neither doomed nor seen to

@@ -1,6 +1,6 @@
 //! A ColumnStore deployment as a source: which trees it is made of, and whether it runs.
 //!
-//! [`discover`] reads the configuration below a root directory and returns a [`Deployment`];
+//! [`discover()`] reads the configuration below a root directory and returns a [`Deployment`];
 //! [`running_daemons`] tells which of its processes are alive; [`is_interrupted_write`] knows the
 //! names of files that only an interrupted write leaves behind. Every path of the configuration
 //! goes through a [`Root`], so that nothing outside `--root` is read or taken.
