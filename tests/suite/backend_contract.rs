@@ -184,6 +184,8 @@ fn a_directory_is_for_its_owner_alone() {
 fn a_directory_with_something_else_in_it_is_refused() {
     let place = quick();
     let root = place.path().join("deep/repository");
+    // As at the top of a file system that was made for the repository.
+    fs::create_dir_all(root.join("lost+found")).unwrap();
     LocalBackend::create(&root).unwrap();
     LocalBackend::create(&root).unwrap();
     fs::remove_dir(root.join("packs/ff")).unwrap();

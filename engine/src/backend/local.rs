@@ -39,8 +39,11 @@ impl LocalBackend {
     pub fn create(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         make_directory(&root, true)?;
-        let ours =
-            |name: &str| name == TEMPORARY || Space::ALL.iter().any(|space| space.prefix() == name);
+        let ours = |name: &str| {
+            // A file system made for the repository has a directory of its own at its top.
+            [TEMPORARY, "lost+found"].contains(&name)
+                || Space::ALL.iter().any(|space| space.prefix() == name)
+        };
         for entry in read_directory(&root)? {
             if !ours(&entry) {
                 return Err(Error::new(
