@@ -114,20 +114,23 @@ pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool)
             .filter(|named| !good_only || good(named))
             .nth(back)
             .ok_or_else(|| missing("the repository has no such snapshot"))?;
-        let mut warning = (!good(&named)).then(|| {
-            format!(
+        let mut warnings = Vec::new();
+        if !good(&named) {
+            warnings.push(format!(
                 "snapshot {} of {} is {}, not complete",
                 named.id.short(),
                 named.snapshot.time,
                 named.snapshot.state.name()
-            )
-        });
-        if !listing.findings.is_empty() && warning.is_none() {
-            warning = Some(format!(
+            ));
+        }
+        if !listing.findings.is_empty() {
+            warnings.push(format!(
                 "{} snapshot object(s) cannot be read; the latest one may be among them",
                 listing.findings.total()
             ));
         }
+        warnings.extend(others(listing, filter, named));
+        let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
         return Ok(Chosen { named: named.clone(), warning });
     }
     let mut matching =
@@ -147,4 +150,23 @@ pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool)
         )),
         _ => Err(missing("the repository has no such snapshot")),
     }
+}
+
+/// Says which source `latest` was chosen from, when the filter allows several.
+fn others(listing: &Listing, filter: &Filter, chosen: &Named) -> Option<String> {
+    let source = |snapshot: &Snapshot| {
+        (snapshot.kind.clone(), snapshot.group.clone(), snapshot.host.clone())
+    };
+    let wanted = source(&chosen.snapshot);
+    let allowed = listing.snapshots.iter().filter(|named| filter.allows(&named.snapshot));
+    let other = allowed.map(|named| source(&named.snapshot)).find(|other| *other != wanted)?;
+    let name = |(kind, group, host): &(String, String, String)| match kind.as_str() {
+        "deployment" => format!("deployment {group} on {host}"),
+        _ => format!("{} on {host}", group.replace('\n', ", ")),
+    };
+    Some(format!(
+        "the latest snapshot is of {}; there are others, of {} among them",
+        name(&wanted),
+        name(&other)
+    ))
 }
