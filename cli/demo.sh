@@ -4,4 +4,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 cli/install-packages.sh cc:gcc
+echo 'building colvault, which takes some minutes the first time' >&2
 exec cargo run --quiet --locked --release -p colvault --features demo -- demo "$@"

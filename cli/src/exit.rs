@@ -131,9 +131,12 @@ fn consequence(kind: ErrorKind) -> (Exit, Option<&'static str>) {
             Exit::Damaged,
             Some("colvault check tells what else is damaged; what is intact can be restored"),
         ),
-        ErrorKind::Interrupted => {
-            (Exit::Interrupted, Some("run it again: what was stored is not stored twice"))
-        }
+        ErrorKind::Interrupted => (
+            Exit::Interrupted,
+            Some(
+                "run it again: a backup finds what it has stored, restore --delta finishes a restore",
+            ),
+        ),
         ErrorKind::Full => (Exit::Failed, Some("make space and run the command once more")),
         ErrorKind::Invalid
         | ErrorKind::Refused

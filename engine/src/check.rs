@@ -377,12 +377,12 @@ impl Checker<'_> {
 
     fn read_packs(&mut self, packs: &[KnownPack]) -> Result<()> {
         let share = self.options.read_data_percent.unwrap_or(0.0).clamp(0.0, 100.0);
-        // A sample is spread evenly over the packs and begins at a random one.
-        let start = f64::from(u16::from_le_bytes(crate::id::random())) / 65_536.0;
-        let whole = |n: usize| {
-            let before = start + n as f64 * share / 100.0;
-            (before + share / 100.0).floor() > before.floor()
-        };
+        // A sample is at least one pack, spread evenly over them all from a random one on.
+        let wanted = (packs.len() as f64 * share / 100.0).ceil() as usize;
+        let start = usize::from(u16::from_le_bytes(crate::id::random()));
+        let sample: HashSet<usize> =
+            (0..wanted).map(|n| (start + n * packs.len() / wanted) % packs.len()).collect();
+        let whole = |n: usize| sample.contains(&n);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads.max(1))
             .build()

@@ -240,20 +240,15 @@ impl<'a> ManifestReader<'a> {
         }
     }
 
-    /// Returns the next entry; `None` at the end. After an error nothing more comes.
+    /// Returns the next entry; `None` at the end. After an error the entries behind what could not
+    /// be read come next: whoever wants all there is goes on.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         loop {
             if let Some(entry) = self.entries.next() {
                 return Ok(Some(entry));
             }
-            match self.fill() {
-                Ok(true) => {}
-                Ok(false) => return Ok(None),
-                Err(error) => {
-                    self.lists.clear();
-                    self.refs.clear();
-                    return Err(error);
-                }
+            if !self.fill()? {
+                return Ok(None);
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::backend::Key;
 use crate::compress::Compressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{Index, IndexedPack};
-use crate::format::pack::{Place, encode_trailer};
+use crate::format::pack::{CHUNK_RAW_BYTES_MAX, Place, encode_trailer};
 use crate::format::{ChunkKind, HEADER_LEN, Header, ObjectKind, seal_record};
 use crate::id::{ChunkId, IndexId, PackId, SessionId, hash_stored};
 use crate::manifest::MetaStore;
@@ -189,6 +189,14 @@ impl ChunkStore<'_> {
     ///
     /// Fails when an uploader has failed: the backup ends, what is written stays for the next.
     pub fn add(&self, kind: ChunkKind, raw: &[u8]) -> Result<ChunkId> {
+        if raw.is_empty() || raw.len() > CHUNK_RAW_BYTES_MAX as usize {
+            // No reader would accept it: better no snapshot than one that cannot be restored.
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "chunk",
+                format!("1 to {CHUNK_RAW_BYTES_MAX} raw bytes expected, found {}", raw.len()),
+            ));
+        }
         let id = self.repository.id_key().chunk_id(raw);
         let raw_length = raw.len() as u64;
         if !self.repository.index().claim(id, kind)? {

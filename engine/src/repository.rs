@@ -4,7 +4,7 @@
 //! out only after its hash was verified; an object is created, never replaced.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Key, Space};
 use crate::compress::Decompressor;
@@ -42,8 +42,9 @@ pub struct Repository {
     id_key: IdKey,
     index: ChunkIndex,
     index_note: Option<String>,
-    /// Set once packs without an index object were looked for.
-    recovered: OnceLock<()>,
+    /// Whether packs without an index object were looked for; held while they are, so that every
+    /// reader waits for what they name.
+    recovered: Mutex<bool>,
 }
 
 /// Packs as the repository has them, compared with the index.
@@ -63,13 +64,8 @@ impl Repository {
     /// Fails with `AlreadyExists` when there is one, `Invalid` when the options make no sense.
     pub fn create(backend: &dyn Backend, options: &CreateOptions) -> Result<RepositoryId> {
         options.cutter.validate("cutter")?;
-        if !(options.cutter.max_bytes..=1 << 30).contains(&options.pack_bytes) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                "pack size",
-                format!("largest chunk to 1 GiB expected, found {} bytes", options.pack_bytes),
-            ));
-        }
+        validate_pack_bytes(options.pack_bytes, options.cutter.max_bytes, "pack size")?;
+        refuse_orphans(backend)?;
         let repository = RepositoryId(random());
         let session = SessionId(random());
         for feature in INITIAL_FEATURES {
@@ -122,7 +118,7 @@ impl Repository {
                 .0,
         );
         let (index, index_note) = ChunkIndex::open(&cache(config.repository), config.repository)?;
-        Ok(Repository { backend, config, id_key, index, index_note, recovered: OnceLock::new() })
+        Ok(Repository { backend, config, id_key, index, index_note, recovered: Mutex::new(false) })
     }
 
     /// Brings the index up to date and tells the observer what it met.
@@ -276,24 +272,26 @@ impl Repository {
     /// Returns where a chunk is. When no index object names it, packs that none names are looked
     /// for and their trailers read, once: a lost index object costs time, not data.
     pub fn find(&self, id: ChunkId, kind: ChunkKind) -> Result<Option<Location>> {
-        match self.index.find(id, kind)? {
-            None if self.recovered.get().is_none() => {
-                self.recover()?;
-                self.index.find(id, kind)
-            }
-            found => Ok(found),
+        let found = self.index.find(id, kind)?;
+        if found.is_some() {
+            return Ok(found);
         }
+        let mut recovered = self.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*recovered {
+            self.recover()?;
+            *recovered = true;
+        }
+        drop(recovered);
+        self.index.find(id, kind)
     }
 
     /// Leaves it at what index objects say: for whoever reports what they lack.
     pub fn never_recover(&self) {
-        let _ = self.recovered.set(());
+        *self.recovered.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     fn recover(&self) -> Result<()> {
-        let survey = self.survey_packs()?;
-        let _ = self.recovered.set(());
-        for (id, bytes) in survey.unindexed {
+        for (id, bytes) in self.survey_packs()?.unindexed {
             // One that cannot be read is as good as not there; `check` names it.
             if let Ok(pack) = read_trailer(&*self.backend, id, bytes, self.id()) {
                 self.index.add_unnamed(&pack);
@@ -320,6 +318,38 @@ impl Repository {
         survey.unindexed.sort_unstable();
         Ok(survey)
     }
+}
+
+/// Fails with `Refused` where objects of a repository are whose config is gone: a new config would
+/// make them foreign.
+fn refuse_orphans(backend: &dyn Backend) -> Result<()> {
+    if !matches!(backend.length(&Key::Config), Err(error) if error.kind() == ErrorKind::NotFound) {
+        return Ok(());
+    }
+    for space in [Space::Packs, Space::Indexes, Space::Snapshots] {
+        let mut found = None;
+        backend.list(space, &mut |object| found = Some(object.name))?;
+        if let Some(name) = found {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                backend.location(),
+                format!("objects of a repository are there ({name}) whose config is missing"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Fails with `Invalid` for a pack size whose offsets would not fit their 32 bits.
+fn validate_pack_bytes(pack_bytes: u32, chunk_bytes_max: u32, object: &str) -> Result<()> {
+    if (chunk_bytes_max..=1 << 30).contains(&pack_bytes) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        object,
+        format!("a pack size from the largest chunk to 1 GiB expected, found {pack_bytes} bytes"),
+    ))
 }
 
 /// Reads the config of the repository at a backend.
@@ -351,6 +381,7 @@ pub fn read_config(backend: &dyn Backend) -> Result<Config> {
         ));
     }
     config.cutter.validate("config")?;
+    validate_pack_bytes(config.pack_bytes, config.cutter.max_bytes, "config")?;
     Ok(config)
 }
 

@@ -19,6 +19,9 @@ use crate::progress::{Event, Observer};
 use crate::repository::{Repository, check_features};
 use crate::snapshot::{self, Listing};
 
+/// An index object made of packs' own trailers names about this many chunks at most (10 MB).
+const ADOPTED_CHUNKS_MAX: usize = 1 << 18;
+
 /// A running write session; its lease goes when it ends, on every path out.
 pub struct Session<'a> {
     repository: &'a Repository,
@@ -51,12 +54,17 @@ impl<'a> Session<'a> {
             repository.backend().clean_up()?;
             repository.create_record(&Key::Lease(id), ObjectKind::Lease, id, &to_json(lease))?;
         }
+        repository.index().begin_session();
         let doomed = doomed_packs(repository)?.packs;
         repository.index().avoid(doomed.iter().copied());
-        let mut findings = repository.load_index(observer)?.findings;
+        let report = repository.load_index(observer)?;
+        let mut findings = report.findings;
         // What no index object names is unknown to a writer, whoever may have it.
         repository.never_recover();
-        let doubtful = session.survey(&doomed, observer, &mut findings)?;
+        // With a cache that knew every index object from before, nothing can have been lost
+        // without being seen; otherwise what a parent says is stored is looked up.
+        let survey_doubtful = session.survey(&doomed, observer, &mut findings)?;
+        let doubtful = survey_doubtful || report.rebuilt || !findings.is_empty();
         let snapshots = snapshot::list(repository)?;
         for finding in &snapshots.findings.listed {
             observer.event(Event::Finding(finding));
@@ -90,10 +98,10 @@ impl<'a> Session<'a> {
             );
         }
         repository.index().avoid(survey.missing);
-        let mut adopted = Index::default();
+        let mut adopted = Vec::new();
         for (id, bytes) in survey.unindexed.into_iter().filter(|(id, _)| !doomed.contains(id)) {
             match read_trailer(repository.backend(), id, bytes, repository.id()) {
-                Ok(pack) => adopted.packs.push(pack),
+                Ok(pack) => adopted.push(pack),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     doubtful = true;
@@ -102,12 +110,25 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        if self.has_lease && !adopted.packs.is_empty() {
+        if !adopted.is_empty() {
+            doubtful = true;
+        }
+        while self.has_lease && !adopted.is_empty() {
+            let mut chunks = 0;
+            let fit = adopted
+                .iter()
+                .take_while(|pack| {
+                    chunks += pack.places.len();
+                    chunks <= ADOPTED_CHUNKS_MAX
+                })
+                .count();
+            let rest = adopted.split_off(fit.max(1));
+            let index = Index { packs: std::mem::replace(&mut adopted, rest), ..Index::default() };
             let header = Header::new(ObjectKind::Index, 0, repository.id(), self.id);
-            let bytes = seal_record(&header, &adopted.encode());
+            let bytes = seal_record(&header, &index.encode());
             let name = IndexId(hash_stored(&[&bytes]));
             repository.backend().put_new(&Key::Index(name), &[&bytes])?;
-            repository.index().add(&adopted.packs, name)?;
+            repository.index().add(&index.packs, name)?;
         }
         Ok(doubtful)
     }

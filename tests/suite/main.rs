@@ -8,16 +8,21 @@
 mod support;
 
 mod backend_contract;
+mod cli;
 mod concurrent;
 mod crash;
 mod cutting;
 mod damage;
 mod delta;
+mod exits;
 mod format;
 mod full_disk;
+mod json;
 mod model;
 mod real_nights;
+mod regressions;
 mod round_trip;
+mod running;
 mod tidy;
 mod unchanged;
 mod vanishing;

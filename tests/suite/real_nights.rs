@@ -1,7 +1,6 @@
 //! Nights of a real server: each is backed up from the same place, and each comes back.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use colvault_engine::backup::Group;
@@ -12,75 +11,10 @@ use colvault_engine::source::columnstore::discover;
 use colvault_engine::testing::trees::files_below;
 
 use crate::support::compare::{self, Leave, Tree, assert_equal};
+use crate::support::nights::{become_night, bundled, nights_in};
 use crate::support::{Store, disk, require_root};
 
 const MIB: u64 = 1 << 20;
-
-/// Unpacks an archive and returns its nights, in order.
-fn nights_of(archive: &Path, place: &Path) -> Vec<PathBuf> {
-    let file = File::open(archive).unwrap_or_else(|e| panic!("{}: {e}", archive.display()));
-    let mut archive = tar::Archive::new(zstd::stream::read::Decoder::new(file).unwrap());
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(true);
-    archive.set_preserve_mtime(true);
-    archive.unpack(place).unwrap();
-    nights_in(place)
-}
-
-fn nights_in(place: &Path) -> Vec<PathBuf> {
-    let mut nights: Vec<PathBuf> = fs::read_dir(place)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("etc/columnstore/Columnstore.xml").exists())
-        .collect();
-    nights.sort();
-    nights
-}
-
-/// Makes `live` what a night is, as a server would leave it: files that are the same are left
-/// alone.
-fn become_night(night: &Path, live: &Path) {
-    fs::create_dir_all(live).unwrap();
-    for path in files_below(live).unwrap() {
-        if !night.join(path.strip_prefix(live).unwrap()).exists() {
-            fs::remove_file(path).unwrap();
-        }
-    }
-    copy_changed(night, live);
-}
-
-fn copy_changed(from: &Path, to: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            copy_changed(&source, &target);
-        } else if kind.is_symlink() {
-            let _ = fs::remove_file(&target);
-            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
-        } else {
-            let bytes = fs::read(&source).unwrap();
-            let metadata = fs::metadata(&source).unwrap();
-            let same = fs::metadata(&target).is_ok_and(|found| {
-                found.len() == metadata.len() && found.mtime() == metadata.mtime()
-            }) && fs::read(&target).unwrap() == bytes;
-            if !same {
-                let mut file = File::create(&target).unwrap();
-                file.write_all(&bytes).unwrap();
-                file.set_modified(metadata.modified().unwrap()).unwrap();
-            }
-            std::os::unix::fs::chown(&target, Some(metadata.uid()), Some(metadata.gid())).unwrap();
-            fs::set_permissions(&target, metadata.permissions()).unwrap();
-        }
-    }
-    let metadata = fs::metadata(from).unwrap();
-    std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid())).unwrap();
-    fs::set_permissions(to, metadata.permissions()).unwrap();
-    File::open(to).unwrap().set_modified(metadata.modified().unwrap()).unwrap();
-}
 
 /// What every component of a night holds.
 type Night = Vec<(String, Tree)>;
@@ -186,8 +120,7 @@ fn all_nights(nights: &[PathBuf], place: &Path) {
 fn the_bundled_nights_come_back() {
     require_root("files of the server's user");
     let place = disk();
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/sample/tiny-nights.tar.zst");
-    let nights = nights_of(&archive, place.path());
+    let nights = bundled(place.path(), 4);
     assert_eq!(nights.len(), 4);
     all_nights(&nights, place.path());
     if let Some(directory) = std::env::var_os("COLVAULT_NIGHTS") {

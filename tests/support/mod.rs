@@ -1,7 +1,10 @@
 //! What the suites share: a store to back up into, and the verbs in one line each.
 
 pub mod compare;
+pub mod deployment;
 pub mod exotic;
+pub mod nights;
+pub mod program;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -163,7 +166,7 @@ pub fn backup_options(source: &Path) -> BackupOptions {
             name: "columnstore".to_owned(),
             topology: "shared-local".to_owned(),
         },
-        paths: Vec::new(),
+        paths: vec![PathBuf::from("/var/lib/columnstore/data1")],
         host: "host".to_owned(),
         tags: Vec::new(),
         exclude: no_patterns(),

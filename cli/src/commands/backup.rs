@@ -19,6 +19,10 @@ use crate::output::BackedUp;
 use crate::process;
 use crate::source::{DeploymentOptions, Source, deployment, plain_paths, refuse_own_directories};
 
+/// Says that plain paths are backed up. What only a deployment has conflicts with them: clap does not
+/// ask for `--root` once an argument is there that `--root` conflicts with.
+const PLAIN: [&str; 2] = ["paths", "files_from"];
+
 /// Back up a ColumnStore deployment (--root), or some paths
 #[derive(Debug, clap::Args)]
 pub struct BackupArgs {
@@ -31,15 +35,15 @@ pub struct BackupArgs {
     root: Option<PathBuf>,
 
     /// Name of the deployment, in place of the one in Columnstore.xml
-    #[arg(long, value_name = "NAME", requires = "root")]
+    #[arg(long, value_name = "NAME", requires = "root", conflicts_with_all = PLAIN)]
     deployment: Option<String>,
 
     /// Read a deployment whose daemons run; the snapshot is marked inconsistent
-    #[arg(long, requires = "root")]
+    #[arg(long, requires = "root", conflicts_with_all = PLAIN)]
     unsafe_live: bool,
 
     /// Leave out files of the deployment that hold credentials
-    #[arg(long, requires = "root")]
+    #[arg(long, requires = "root", conflicts_with_all = PLAIN)]
     without_secrets: bool,
 
     /// Back up the paths in this file, one a line; - is standard input

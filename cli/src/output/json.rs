@@ -10,7 +10,9 @@ use std::time::Duration;
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::CutterParameters;
 use colvault_engine::format::manifest::Node;
-use colvault_engine::format::snapshot::{BackupStats, Counts, SnapshotState};
+use colvault_engine::format::snapshot::{
+    BackupStats, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
+};
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
 use colvault_engine::progress::{Event, Observer};
@@ -35,7 +37,7 @@ enum Message<'a> {
     VerboseStatus(VerboseStatus<'a>),
     Warning { message: &'a str },
     Note { message: &'a str },
-    Credential { path: &'a str, what: &'a str, stored: bool },
+    Credential(&'a CredentialRecord),
     Finding(&'a Finding),
     Initialized(Initialized<'a>),
     Summary(Summary<'a>),
@@ -121,7 +123,7 @@ struct BackupSummary<'a> {
     kind: &'a str,
     group: &'a str,
     evidence: &'a BTreeMap<String, String>,
-    left_out: u64,
+    num_left_out: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
 }
@@ -186,7 +188,14 @@ struct SnapshotLine<'a> {
     evidence: &'a BTreeMap<String, String>,
     facts: &'a BTreeMap<String, String>,
     components: Vec<ComponentLine<'a>>,
+    /// The first 1000, as the snapshot names them.
+    left_out: &'a [LeftOutRecord],
+    num_left_out: u64,
+    credentials: &'a [CredentialRecord],
     findings: &'a BTreeMap<FindingKind, u64>,
+    num_findings: u64,
+    /// The first 1000, as the snapshot names them.
+    findings_listed: &'a [Finding],
 }
 
 #[derive(Debug, Serialize)]
@@ -290,8 +299,7 @@ impl Output for Json {
             self.send(&Message::Note { message });
         }
         for record in &source.credentials {
-            let (path, what, stored) = (&record.path, &record.what, record.stored);
-            self.send(&Message::Credential { path, what, stored });
+            self.send(&Message::Credential(record));
         }
     }
 
@@ -317,7 +325,7 @@ impl Output for Json {
             kind: &snapshot.kind,
             group: &snapshot.group,
             evidence: &snapshot.evidence,
-            left_out: backed_up.report.left_out_total,
+            num_left_out: backed_up.report.left_out_total,
             findings: &backed_up.findings.counts,
             num_findings: backed_up.findings.total(),
         }))));
@@ -470,8 +478,19 @@ fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
             .iter()
             .map(|c| ComponentLine { name: &c.name, path: &c.path, counts: c.counts })
             .collect(),
+        left_out: &snapshot.left_out,
+        num_left_out: left_out_total(snapshot),
+        credentials: &snapshot.credentials,
         findings: &snapshot.findings.counts,
+        num_findings: snapshot.findings.total(),
+        findings_listed: &snapshot.findings.listed,
     }
+}
+
+/// How many paths a snapshot left out: those it names, or what it says when it does not name all.
+fn left_out_total(snapshot: &Snapshot) -> u64 {
+    let said = snapshot.facts.get("left_out_total").and_then(|total| total.parse().ok());
+    said.unwrap_or(snapshot.left_out.len() as u64)
 }
 
 fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {

@@ -309,18 +309,21 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
     lines
 }
 
-/// What a backup added to the repository.
+/// What a backup added to the repository. A dry run fills no packs.
 fn added(stats: &BackupStats) -> String {
     if stats.packs == 0 && stats.data_added == 0 {
         return "added nothing: all of it was stored already".to_owned();
     }
+    let packs = match stats.packs {
+        0 => String::new(),
+        packs => format!(" in {}", counted(packs, "pack", "packs")),
+    };
     format!(
-        "added {} in {}, stored as {} ({}) in {}",
+        "added {} in {}, stored as {} ({}){packs}",
         bytes(stats.data_added),
         counted(stats.data_chunks + stats.meta_chunks, "chunk", "chunks"),
         bytes(stats.data_added_packed),
-        ratio(stats.data_added, stats.data_added_packed),
-        counted(stats.packs, "pack", "packs")
+        ratio(stats.data_added, stats.data_added_packed)
     )
 }
 

@@ -70,7 +70,7 @@ impl Daemons {
 /// Fails with `Unsupported` for one that keeps its data in a bucket, `Refused` when its daemons
 /// run.
 pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
-    let mut found = discover(options.root).map_err(not_discovered)?;
+    let mut found = discover(options.root).map_err(|error| not_discovered(options.root, error))?;
     let root = found.root.display().to_string();
     if found.topology == Topology::ObjectStorage {
         let problem = "this deployment keeps its data in object storage, or its Storage Manager \
@@ -115,8 +115,10 @@ fn recorded_paths(trees: &[SourceTree]) -> Vec<PathBuf> {
     trees.iter().flat_map(of).collect()
 }
 
-fn not_discovered(error: Error) -> Failure {
-    let is_absent = error.kind() == ErrorKind::NotFound;
+/// Says what `--root` means where there is no deployment at all. One that lacks a part is told what.
+fn not_discovered(root: &Path, error: Error) -> Failure {
+    let is_absent = error.kind() == ErrorKind::NotFound
+        && !root.join("etc/columnstore/Columnstore.xml").exists();
     let failure = Failure::from(error);
     if !is_absent {
         return failure;

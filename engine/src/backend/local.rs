@@ -128,6 +128,9 @@ impl Backend for LocalBackend {
     fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
         let (mut file, temporary) = self.temporary()?;
         let target = self.path(key);
+        if let Some(directory) = target.parent().filter(|directory| !directory.exists()) {
+            make_directory(directory, false)?;
+        }
         let done = self
             .fill(&mut file, &temporary, parts)
             .and_then(|()| rename_new(&temporary, &target))
@@ -164,7 +167,21 @@ impl Backend for LocalBackend {
         let mut pending = vec![(directory, space.prefix().to_owned())];
         while let Some((directory, prefix)) = pending.pop() {
             let listing = match std::fs::read_dir(&directory) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                // Copies leave out empty directories, and these two are empty most of the time...
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && matches!(space, Space::Leases | Space::Doomed) =>
+                {
+                    continue;
+                }
+                // ...but another that is not there must not pass for an empty one.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(Error::corrupt(
+                        directory.display().to_string(),
+                        "this directory of the repository is missing, which init has made; if a \
+                         copy has left out empty directories, make it again",
+                    ));
+                }
                 other => other.map_err(|error| Error::io(&directory, "list", error))?,
             };
             for entry in listing {

@@ -5,7 +5,10 @@
 //! have changed since the first.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,12 +21,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::finding::FindingKind;
 use crate::format::ChunkKind;
 use crate::format::extent::{Extent, SPAN_BYTES};
-use crate::format::manifest::{EntryFinding, Time};
+use crate::format::manifest::{Entry, EntryFinding, Time};
 use crate::manifest::{fold_extents, store_list};
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};
 use crate::source::directory::Found;
-use crate::source::file::{self, Stat, next_data, open_source, read_politely, stat_open};
+use crate::source::file::{self, Place, Stat, next_data, read_politely, stat_open, xattrs_open};
 
 /// Finding codes of manifest entries (FORMAT.md 5.3).
 pub(super) const CHANGED: u8 = 1;
@@ -40,8 +43,42 @@ pub(super) fn finding_kind(code: u8) -> FindingKind {
     }
 }
 
+/// Extended attributes of one entry are stored up to this many bytes in all: some file systems take
+/// values without limit, and an entry has to fit its manifest chunk.
+const XATTR_BYTES_MAX: usize = 1 << 20;
+
+/// How many findings one entry keeps.
+const FINDINGS_MAX: usize = 100;
+
+/// Returns the finding of an entry that could not be read in part.
+pub(super) fn unreadable(error: &Error) -> EntryFinding {
+    EntryFinding { code: UNREADABLE, detail: error.repeat().problem().as_bytes().to_vec() }
+}
+
+/// Bounds what an entry takes in the manifest; what is dropped becomes a finding.
+pub(super) fn keep_small(entry: &mut Entry) {
+    let bytes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > XATTR_BYTES_MAX {
+        entry.xattrs.clear();
+        let detail = format!(
+            "{bytes} bytes of extended attributes are not stored: at most {XATTR_BYTES_MAX} expected"
+        );
+        entry.findings.push(EntryFinding { code: UNREADABLE, detail: detail.into_bytes() });
+    }
+    if entry.findings.len() > FINDINGS_MAX {
+        let more = entry.findings.len() - FINDINGS_MAX;
+        entry.findings.truncate(FINDINGS_MAX);
+        let detail = format!("{more} more findings of this entry");
+        entry.findings.push(EntryFinding { code: UNREADABLE, detail: detail.into_bytes() });
+    }
+}
+
 /// Bytes read at once: fits the second-level cache, and one read call costs little beside it.
 const WINDOW_BYTES: usize = 1 << 20;
+
+/// Where a read has failed, reading is tried again in pieces of this size: one bad sector loses
+/// little.
+const CAREFUL_BYTES: usize = 4096;
 
 /// What reading tasks share.
 pub(super) struct Reading<'a> {
@@ -99,6 +136,29 @@ pub(super) enum Outcome {
     Failed(Error),
 }
 
+/// Holds a permit for a task, and ends the job of one that panics: nobody waits for it for ever.
+struct TaskEnd<'a> {
+    permits: &'a Permits,
+    job: Arc<FileJob>,
+}
+
+impl<'a> TaskEnd<'a> {
+    fn begin(reading: &'a Reading<'_>, job: &Arc<FileJob>) -> Self {
+        reading.permits.take();
+        TaskEnd { permits: &reading.permits, job: Arc::clone(job) }
+    }
+}
+
+impl Drop for TaskEnd<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let problem = "the program failed while it read a file; this is a fault of its own";
+            self.job.finish(Outcome::Failed(Error::new(ErrorKind::Io, "thread", problem)));
+        }
+        self.permits.give();
+    }
+}
+
 /// A file that is being read.
 pub(super) struct FileJob {
     outcome: Mutex<Option<Outcome>>,
@@ -112,7 +172,10 @@ struct Opened {
     path: PathBuf,
     stat: Stat,
     started: Time,
-    spans: Mutex<Vec<Option<Result<Span>>>>,
+    /// Numbers of the spans that have data, in order; the others are holes.
+    numbers: Vec<u64>,
+    /// What the spans read so far gave, by number.
+    spans: Mutex<BTreeMap<u64, Result<Span>>>,
     left: AtomicUsize,
 }
 
@@ -124,11 +187,52 @@ struct Span {
     read: u64,
     /// The file ended before the span did.
     short: bool,
-    /// Stretches that could not be read, as text.
-    unreadable: Vec<String>,
+    /// Stretches that could not be read.
+    unreadable: Vec<Unreadable>,
+}
+
+/// A stretch of a file that could not be read.
+struct Unreadable {
+    start: u64,
+    length: u64,
+    error: io::Error,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unreadable { start, length, error } = self;
+        write!(f, "{length} bytes from byte {start} cannot be read: {error}")
+    }
+}
+
+/// Returns the numbers of the spans of a file that hold data, as far as the file system tells.
+fn spans_with_data(file: &File, stat: &Stat) -> Vec<u64> {
+    let count = stat.size.div_ceil(SPAN_BYTES);
+    if !stat.may_have_holes() {
+        return (0..count).collect();
+    }
+    let mut numbers = Vec::new();
+    let mut at = 0;
+    while let Some((data, _)) = next_data(file, at, stat.size) {
+        let number = data / SPAN_BYTES;
+        numbers.push(number);
+        at = (number + 1) * SPAN_BYTES;
+        if at >= stat.size {
+            break;
+        }
+    }
+    numbers
 }
 
 impl Span {
+    fn lose(&mut self, start: u64, length: u64, error: io::Error) {
+        self.push_run(Extent::Lost { length });
+        match self.unreadable.last_mut() {
+            Some(last) if last.start + last.length == start => last.length += length,
+            _ => self.unreadable.push(Unreadable { start, length, error }),
+        }
+    }
+
     fn length(&self) -> u64 {
         self.extents.iter().map(Extent::length).sum()
     }
@@ -160,32 +264,35 @@ impl FileJob {
     ) -> Result<Arc<FileJob>> {
         reading.store.check()?;
         let job = Arc::new(FileJob { outcome: Mutex::default(), done: Condvar::new() });
-        let path = found.host_path.clone();
+        let place = found.place.clone();
         if found.stat.size <= SPAN_BYTES {
-            let task = Arc::clone(&job);
-            reading.permits.take();
+            let ends = TaskEnd::begin(reading, &job);
             scope.spawn_fifo(move |_| {
-                match Opened::open(&task, path) {
-                    Ok(opened) => opened.read_whole(reading),
-                    Err(outcome) => task.finish(outcome),
+                match Opened::open(&ends.job, place) {
+                    Ok(opened) => opened.read_all(reading),
+                    Err(outcome) => ends.job.finish(outcome),
                 }
-                reading.permits.give();
+                drop(ends);
             });
             return Ok(job);
         }
-        let opened = match Opened::open(&job, path) {
+        let opened = match Opened::open(&job, place) {
             Ok(opened) => Arc::new(opened),
             Err(outcome) => {
                 job.finish(outcome);
                 return Ok(job);
             }
         };
-        for number in 0..opened.left.load(Ordering::Relaxed) {
+        if opened.numbers.is_empty() {
+            // Cut short since it was met, or nothing but a hole.
+            opened.finish(reading);
+        }
+        for number in opened.numbers.clone() {
             let opened = Arc::clone(&opened);
-            reading.permits.take();
+            let ends = TaskEnd::begin(reading, &job);
             scope.spawn_fifo(move |_| {
                 opened.read_span(number, reading);
-                reading.permits.give();
+                drop(ends);
             });
         }
         Ok(job)
@@ -216,9 +323,10 @@ impl FileJob {
 }
 
 impl Opened {
-    fn open(job: &Arc<FileJob>, path: PathBuf) -> Result<Opened, Outcome> {
+    fn open(job: &Arc<FileJob>, place: Place) -> Result<Opened, Outcome> {
         let started = file::now();
-        let opened = open_source(&path).and_then(|file| Ok((stat_open(&file, &path)?, file)));
+        let path = place.host_path.clone();
+        let opened = place.open().and_then(|file| Ok((stat_open(&file, &path)?, file)));
         let (stat, file) = opened.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Outcome::Vanished,
             _ => Outcome::Unreadable(error),
@@ -227,35 +335,35 @@ impl Opened {
             // Replaced by something else since its directory was listed.
             return Err(Outcome::Vanished);
         }
-        let count = usize::try_from(stat.size.div_ceil(SPAN_BYTES)).unwrap_or(usize::MAX);
+        let numbers = spans_with_data(&file, &stat);
         Ok(Opened {
             job: Arc::clone(job),
             file,
             path,
             stat,
             started,
-            spans: Mutex::new((0..count).map(|_| None).collect()),
-            left: AtomicUsize::new(count),
+            left: AtomicUsize::new(numbers.len()),
+            numbers,
+            spans: Mutex::default(),
         })
     }
 
-    /// Reads a file of at most one span, or one that has grown beyond since it was met.
-    fn read_whole(&self, reading: &Reading<'_>) {
-        let count = self.left.load(Ordering::Relaxed);
-        if count == 0 {
+    /// Reads every span: of a file of at most one, or one that has grown since it was met.
+    fn read_all(&self, reading: &Reading<'_>) {
+        if self.numbers.is_empty() {
             self.finish(reading);
         }
-        (0..count).for_each(|number| self.read_span(number, reading));
+        self.numbers.iter().for_each(|number| self.read_span(*number, reading));
     }
 
-    fn read_span(&self, number: usize, reading: &Reading<'_>) {
-        let start = number as u64 * SPAN_BYTES;
+    fn read_span(&self, number: u64, reading: &Reading<'_>) {
+        let start = number * SPAN_BYTES;
         let end = (start + SPAN_BYTES).min(self.stat.size);
         let span = self.cut_span(start, end, reading).and_then(|span| {
             // Of several spans only the lists are kept: memory does not grow with the file.
             if self.stat.size > SPAN_BYTES { span.into_list(reading) } else { Ok(span) }
         });
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(span);
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).insert(number, span);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(reading);
         }
@@ -292,12 +400,17 @@ impl Opened {
             // window[from..to] is what was read and not yet cut; `offset` is where reading goes on.
             let (mut from, mut to, mut offset) = (0, 0, start);
             let mut after_zeros = false;
+            // Up to here it is read in small pieces, because a large one has failed.
+            let mut careful_until = start;
             loop {
                 if to - from < reading.cutter.look_ahead() && offset < end && !span.short {
                     window.copy_within(from..to, 0);
                     (from, to) = (0, to - from);
-                    let room = (window.len() - to)
+                    let mut room = (window.len() - to)
                         .min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+                    if offset < careful_until {
+                        room = room.min(CAREFUL_BYTES);
+                    }
                     match read_politely(&self.file, offset, &mut window[to..to + room]) {
                         Ok(read) => {
                             span.short = read < room;
@@ -306,18 +419,19 @@ impl Opened {
                             to += read;
                             offset += read as u64;
                         }
+                        Err(_) if room > CAREFUL_BYTES => careful_until = offset + room as u64,
                         Err(error) => {
                             // What came before is cut as it is; the stretch is lost.
                             self.cut_rest(&window[from..to], reading, span)?;
                             (from, to) = (0, 0);
-                            span.push_run(Extent::Lost { length: room as u64 });
-                            span.unreadable.push(format!(
-                                "{room} bytes from byte {offset} cannot be read: {error}"
-                            ));
+                            span.lose(offset, room as u64, error);
                             offset += room as u64;
                             after_zeros = false;
                             reading.cancel.check()?;
                         }
+                    }
+                    if offset < careful_until {
+                        continue;
                     }
                 }
                 if from == to {
@@ -357,38 +471,51 @@ impl Opened {
 
     fn put_together(
         &self,
-        spans: Vec<Option<Result<Span>>>,
+        spans: BTreeMap<u64, Result<Span>>,
         reading: &Reading<'_>,
     ) -> Result<FileContent> {
         let mut extents = Vec::new();
         let mut findings = Vec::new();
         let (mut size, mut read) = (0, 0);
-        for (number, span) in spans.into_iter().enumerate() {
-            let span = span.expect("every span of a file is read before it is put together")?;
-            let start = number as u64 * SPAN_BYTES;
+        // Where the last span ended before its time, what follows is lost; elsewhere it is a hole.
+        let mut short = false;
+        for (number, span) in spans {
+            let span = span?;
+            let start = number * SPAN_BYTES;
             read += span.read;
             for detail in &span.unreadable {
-                let detail = detail.as_bytes().to_vec();
+                let detail = detail.to_string().into_bytes();
                 findings.push(EntryFinding { code: UNREADABLE, detail });
             }
             if span.extents.is_empty() {
+                short = true;
                 continue;
             }
             if start > size {
-                // The file was cut short and has grown again while it was read.
-                extents.push(Extent::Lost { length: start - size });
+                let length = start - size;
+                extents.push(if short { Extent::Lost { length } } else { Extent::Hole { length } });
             }
             size = start + span.length();
+            short = span.short;
             extents.extend(span.extents);
         }
+        if !short && size < self.stat.size {
+            extents.push(Extent::Hole { length: self.stat.size - size });
+            size = self.stat.size;
+        }
         let extents = fold_extents(reading.store, extents)?;
-        let xattrs = file::xattrs(&self.path).unwrap_or_default();
+        let xattrs = xattrs_open(&self.file, &self.path);
         let after = stat_open(&self.file, &self.path)?;
         let mut racy = is_racy(&self.stat, self.started);
         if size != self.stat.size || !after.same_content(&self.stat) {
             racy = true;
             findings.push(EntryFinding { code: CHANGED, detail: self.change(size, &after) });
         }
+        let xattrs = xattrs.unwrap_or_else(|error| {
+            racy = true;
+            findings.push(unreadable(&error));
+            Vec::new()
+        });
         Ok(FileContent { stat: self.stat, size, extents, xattrs, racy, findings, read })
     }
 

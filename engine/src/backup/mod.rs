@@ -49,6 +49,9 @@ pub const RACY_SECONDS: i64 = 2;
 /// How many entries may wait for their turn in the manifest.
 const PENDING_MAX: usize = 4096;
 
+/// How many reading tasks may wait in the pool; each holds its directory open.
+const TASKS_MAX: usize = 256;
+
 /// How many left-out paths a snapshot names; the rest is counted.
 const LEFT_OUT_LISTED_MAX: usize = 1000;
 
@@ -203,7 +206,7 @@ pub fn backup_guarded(
                 cutter: &cutter,
                 observer,
                 cancel: &options.cancel,
-                permits: Permits::new(1024),
+                permits: Permits::new(TASKS_MAX),
             };
             pool.in_place_scope_fifo(|scope| {
                 let mut components = Vec::new();
@@ -371,6 +374,14 @@ impl Run<'_> {
             // Without its base there is no component: that is not a backup of it.
             return Err(error.repeat());
         }
+        if kind == FindingKind::Unreadable {
+            // It is there, and what is below it too: a restore must not delete it as unknown.
+            self.leave_out(LeftOut {
+                component: tree.component.clone(),
+                path: tree.recorded.join(OsStr::from_bytes(path)),
+                reason: "could not be read".to_owned(),
+            });
+        }
         self.find(Finding::new(kind, recorded(tree, path), detail));
         Ok(())
     }
@@ -429,7 +440,7 @@ impl Run<'_> {
         let xattrs = if previous.identity.ctime == stat.identity.ctime {
             previous.xattrs.clone()
         } else {
-            match file::xattrs(&found.host_path) {
+            match found.place.xattrs() {
                 Ok(xattrs) => xattrs,
                 Err(_) => return Ok(None),
             }
@@ -476,10 +487,9 @@ impl Run<'_> {
         let (major, minor) = stat.device_number;
         let node = match stat.file_type {
             FileType::Directory => Node::Directory,
-            FileType::Symlink => match std::fs::read_link(&found.host_path) {
-                Ok(target) => Node::Symlink { target: target.as_os_str().as_bytes().to_vec() },
+            FileType::Symlink => match found.place.read_link() {
+                Ok(target) => Node::Symlink { target },
                 Err(error) => {
-                    let error = Error::io(&found.host_path, "read the link", error);
                     self.walk_failed(tree, &found.path, &error)?;
                     return Ok(None);
                 }
@@ -492,13 +502,16 @@ impl Run<'_> {
         let unchanged = previous.as_ref().filter(|previous| {
             !previous.racy && previous.identity == stat.identity && previous.mtime == stat.mtime
         });
-        let xattrs = match (unchanged, file::xattrs(&found.host_path)) {
-            (Some(previous), _) => previous.xattrs.clone(),
-            (None, Ok(xattrs)) => xattrs,
-            (None, Err(error)) => {
-                self.walk_failed_attribute(tree, &found.path, &error);
+        let mut racy = is_racy(stat, started);
+        let mut findings = Vec::new();
+        let xattrs = match unchanged {
+            Some(previous) => previous.xattrs.clone(),
+            None => found.place.xattrs().unwrap_or_else(|error| {
+                // Tried again next time: what is not known must not be taken over.
+                racy = true;
+                findings.push(content::unreadable(&error));
                 Vec::new()
-            }
+            }),
         };
         if stat.file_type == FileType::Directory {
             match (&previous, unchanged) {
@@ -507,7 +520,8 @@ impl Run<'_> {
                 (None, None) => self.stats.dirs_new += 1,
             }
         }
-        let mut entry = self.entry(found.path.clone(), stat, node, xattrs, is_racy(stat, started));
+        let mut entry = self.entry(found.path.clone(), stat, node, xattrs, racy);
+        entry.findings = findings;
         if let Node::Symlink { target } = &entry.node
             && let Some(target) = self.leaves_components(tree, found, target)
         {
@@ -520,15 +534,6 @@ impl Run<'_> {
         Ok(Some(entry))
     }
 
-    fn walk_failed_attribute(&mut self, tree: &SourceTree, path: &[u8], error: &Error) {
-        let finding = Finding::new(
-            FindingKind::Unreadable,
-            recorded(tree, path),
-            error.repeat().problem().to_owned(),
-        );
-        self.find(finding);
-    }
-
     /// Returns where a link in a deployment's data leads, when that is not part of the backup.
     fn leaves_components(&self, tree: &SourceTree, found: &Found, target: &[u8]) -> Option<String> {
         let holds_data = tree.component.starts_with("dbroot/")
@@ -538,7 +543,7 @@ impl Run<'_> {
             return None;
         }
         let target = Path::new(OsStr::from_bytes(target));
-        let from = found.host_path.parent().unwrap_or(Path::new("/"));
+        let from = found.place.host_path.parent().unwrap_or(Path::new("/"));
         let resolved = lexical(&from.join(target));
         let inside = self.options.trees.iter().any(|tree| {
             tree.select.iter().any(|selected| resolved.starts_with(tree.base.join(selected)))
@@ -567,6 +572,7 @@ impl Run<'_> {
             let detail = why.as_bytes().to_vec();
             entry.findings.push(EntryFinding { code: content::INTERRUPTED, detail });
         }
+        content::keep_small(&mut entry);
         for finding in &entry.findings {
             let kind = content::finding_kind(finding.code);
             let object = recorded(tree, &entry.path);
@@ -612,10 +618,7 @@ impl Run<'_> {
             Outcome::Unreadable(error) => {
                 let node = Node::Unreadable { size: found.stat.size };
                 let mut entry = self.entry(found.path.clone(), &found.stat, node, Vec::new(), true);
-                entry.findings.push(EntryFinding {
-                    code: content::UNREADABLE,
-                    detail: error.repeat().problem().as_bytes().to_vec(),
-                });
+                entry.findings.push(content::unreadable(&error));
                 Ok(Some(entry))
             }
             Outcome::Failed(error) => Err(error),

@@ -90,6 +90,8 @@ pub struct IndexReport {
     pub loaded: u64,
     /// Objects that could not be used, by name.
     pub findings: Findings,
+    /// The cache began empty, or index objects that it knew are gone: what they named may be too.
+    pub rebuilt: bool,
     /// Why the cache is not where it was asked to be.
     pub cache_note: Option<String>,
 }
@@ -149,8 +151,10 @@ impl ChunkIndex {
         report.objects = listed.len() as u64;
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         let mut have = cache.index_objects()?;
+        report.rebuilt = have.is_empty() && !listed.is_empty();
         if have.iter().any(|id| !listed.contains_key(id)) {
-            // Index objects were replaced: start again from what there is.
+            // Index objects are gone: start again from what there is.
+            report.rebuilt = true;
             cache.clear()?;
             have.clear();
         }
@@ -179,6 +183,15 @@ impl ChunkIndex {
         }
         cache.finish_load()?;
         Ok(report)
+    }
+
+    /// Forgets what an earlier session in this process claimed, avoided or read from trailers.
+    pub fn begin_session(&self) {
+        for shard in &self.claimed {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        self.avoided.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.unnamed.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Empties the cache: the next refresh reads every index object anew.

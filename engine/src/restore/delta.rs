@@ -82,8 +82,8 @@ pub(super) fn write_zeros(file: &File, mut offset: u64, mut length: u64) -> io::
 /// Deletes what is in the destination and not in the snapshot; returns how many entries.
 ///
 /// Only where the snapshot knows all there should be: not in `config`, whose directories belong to
-/// the host, not above the paths of a backup of plain paths, and nothing that was left out when
-/// the snapshot was made.
+/// the host, only below the paths that were backed up, and nothing that was left out or could not
+/// be read when the snapshot was made.
 pub(super) fn delete_extras(run: &ComponentRun<'_>, snapshot: &Snapshot) -> Result<u64> {
     let select = &run.options.select;
     if run.component.name == "config" || !select.include.is_empty() || !select.exclude.is_empty() {
@@ -171,6 +171,10 @@ fn is_whole(run: &ComponentRun<'_>, snapshot: &Snapshot, path: &[u8]) -> bool {
     }
     let base = decode_path(&run.component.path);
     let full = base.join(OsStr::from_bytes(path));
-    snapshot.kind != "paths"
-        || snapshot.paths.iter().any(|wanted| full.starts_with(decode_path(wanted)))
+    // Only below what was asked for: beside a selected file lies what belongs to others.
+    snapshot
+        .paths
+        .iter()
+        .map(|wanted| decode_path(wanted))
+        .any(|wanted| wanted.starts_with(&base) && full.starts_with(&wanted))
 }

@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::extent::put_extents;
 use crate::format::manifest::{Entry, Node};
 use crate::format::snapshot::Component;
+use crate::id::boundary_hash;
 use crate::manifest::{ManifestReader, MetaReader};
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::Repository;
@@ -61,6 +63,8 @@ pub struct RestoreReport {
     pub files_restored: u64,
     /// Those whose content was there already.
     pub files_skipped: u64,
+    /// Those that lack content which cannot be had; findings name them.
+    pub files_incomplete: u64,
     /// Entries deleted because the snapshot does not have them (delta).
     pub files_deleted: u64,
     /// Sizes of the selected files.
@@ -128,7 +132,10 @@ pub fn restore(
         let run =
             ComponentRun { repository, component, destination, options, observer, owners: &owners };
         let on_the_way = run.write_content(&pool, &mut report)?;
-        if options.delta {
+        // Nothing is deleted by a manifest that could not be read to its end.
+        let whole = report.findings.count(FindingKind::DamagedManifest) == 0
+            && report.findings.count(FindingKind::MissingChunk) == 0;
+        if options.delta && whole {
             report.files_deleted += delta::delete_extras(&run, snapshot)?;
         }
         run.finish_directories(&on_the_way, &mut report)?;
@@ -157,6 +164,25 @@ impl ComponentRun<'_> {
         plan::shown(self.destination, path)
     }
 
+    /// Returns the next entry that can be read; a damaged part of the manifest is a finding.
+    fn next_entry(
+        &self,
+        manifest: &mut ManifestReader<'_>,
+        report: &mut RestoreReport,
+    ) -> Result<Option<Entry>> {
+        loop {
+            match manifest.next_entry() {
+                Err(error) => {
+                    let kind = damage_kind(&error).ok_or(error)?;
+                    let object = format!("component {}", self.component.name);
+                    let detail = "a part of its manifest cannot be had: its files are not restored";
+                    report.findings.push(Finding::new(kind, object, detail));
+                }
+                read => return read,
+            }
+        }
+    }
+
     /// Creates everything but directories' attributes. Returns directories that were not selected
     /// but had to be made on the way to something that was.
     fn write_content(
@@ -165,19 +191,18 @@ impl ComponentRun<'_> {
         report: &mut RestoreReport,
     ) -> Result<HashSet<Vec<u8>>> {
         let mut tree = TargetTree::open(self.destination)?;
-        let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+        let mut links: HashMap<LinkGroup, Vec<u8>> = HashMap::new();
         let windows = Windows::new(self, pool);
         pool.in_place_scope_fifo(|scope| {
             let mut filling = windows.begin();
             let mut meta = MetaReader::new(self.repository);
             let mut manifest = ManifestReader::new(self.repository, self.component);
-            while let Some(entry) = manifest.next_entry()? {
+            while let Some(entry) = self.next_entry(&mut manifest, report)? {
                 self.options.cancel.check()?;
                 if !self.options.select.takes(self.component, &entry.path) {
                     continue;
                 }
-                if let (Some(device), Node::File { .. }) = (entry.hard_link, &entry.node) {
-                    let group = (device, entry.identity.inode);
+                if let Some(group) = link_group(&entry) {
                     if let Some(first) = links.get(&group) {
                         tree.hard_link(first, &entry.path, self.options.delta)?;
                         report.files_restored += 1;
@@ -249,7 +274,9 @@ impl ComponentRun<'_> {
     ) -> Result<()> {
         let mut tree = TargetTree::open(self.destination)?;
         let mut manifest = ManifestReader::new(self.repository, self.component);
-        while let Some(entry) = manifest.next_entry()? {
+        // What cannot be read was reported when content was written.
+        let mut reported = RestoreReport::default();
+        while let Some(entry) = self.next_entry(&mut manifest, &mut reported)? {
             let wanted = self.options.select.takes(self.component, &entry.path)
                 || on_the_way.contains(&entry.path);
             if wanted && entry.node == Node::Directory {
@@ -261,5 +288,27 @@ impl ComponentRun<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What tells hard links of one file: device, inode, and the content, since an inode may have been
+/// given to another file while a live tree was read.
+type LinkGroup = (u64, u64, u64, u64);
+
+fn link_group(entry: &Entry) -> Option<LinkGroup> {
+    let (Some(device), Node::File { size, extents }) = (entry.hard_link, &entry.node) else {
+        return None;
+    };
+    let mut content = Vec::new();
+    put_extents(&mut content, extents);
+    Some((device, entry.identity.inode, *size, boundary_hash(&content)))
+}
+
+/// Returns what kind of damage an error of reading stored objects is; `None` for other errors.
+fn damage_kind(error: &Error) -> Option<FindingKind> {
+    match error.kind() {
+        ErrorKind::NotFound => Some(FindingKind::MissingChunk),
+        ErrorKind::Corrupt => Some(FindingKind::DamagedManifest),
+        _ => None,
     }
 }

@@ -133,9 +133,10 @@ pub fn destinations<'a>(
         }
     }
     found.retain(|(component, _)| options.select.takes_component(&component.name));
+    let real: Vec<PathBuf> = found.iter().map(|(_, path)| real_path(path)).collect();
     for (n, (first, a)) in found.iter().enumerate() {
-        for (second, b) in &found[n + 1..] {
-            if a.starts_with(b) || b.starts_with(a) {
+        for (m, (second, b)) in found.iter().enumerate().skip(n + 1) {
+            if real[n].starts_with(&real[m]) || real[m].starts_with(&real[n]) {
                 return Err(Error::new(
                     ErrorKind::Invalid,
                     format!("{} and {}", first.name, second.name),
@@ -233,8 +234,15 @@ pub(super) fn needs(
             inodes = component.counts.entries();
         } else {
             let mut manifest = ManifestReader::new(repository, component);
-            while let Some(entry) = manifest.next_entry()? {
+            loop {
                 options.cancel.check()?;
+                let entry = match manifest.next_entry() {
+                    Ok(Some(entry)) => entry,
+                    Ok(None) => break,
+                    // Reported when it is restored.
+                    Err(error) if super::damage_kind(&error).is_some() => continue,
+                    Err(error) => return Err(error),
+                };
                 if !options.select.takes(component, &entry.path) {
                     continue;
                 }

@@ -66,6 +66,8 @@ struct Writing {
     /// Chunks not yet written, and one for the planner.
     left: AtomicUsize,
     changed: AtomicBool,
+    /// Some of its content cannot be had.
+    incomplete: AtomicBool,
 }
 
 /// Where the bytes of a chunk go.
@@ -108,6 +110,7 @@ pub(super) struct Windows<'a> {
     findings: Mutex<Findings>,
     files_restored: AtomicU64,
     files_skipped: AtomicU64,
+    files_incomplete: AtomicU64,
     bytes_restored: AtomicU64,
     bytes_skipped: AtomicU64,
 }
@@ -136,6 +139,7 @@ impl<'a> Windows<'a> {
             findings: Mutex::default(),
             files_restored: AtomicU64::new(0),
             files_skipped: AtomicU64::new(0),
+            files_incomplete: AtomicU64::new(0),
             bytes_restored: AtomicU64::new(0),
             bytes_skipped: AtomicU64::new(0),
         }
@@ -151,6 +155,7 @@ impl<'a> Windows<'a> {
         self.check()?;
         report.files_restored += self.files_restored.into_inner();
         report.files_skipped += self.files_skipped.into_inner();
+        report.files_incomplete += self.files_incomplete.into_inner();
         report.bytes_restored += self.bytes_restored.into_inner();
         report.bytes_skipped += self.bytes_skipped.into_inner();
         let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -209,6 +214,7 @@ impl<'a> Windows<'a> {
             old_size,
             left: AtomicUsize::new(1),
             changed: AtomicBool::new(old_size != Some(size)),
+            incomplete: AtomicBool::new(false),
         });
         filling.files += 1;
         if old_size.is_none() && size >= ALLOCATE_BYTES_MIN && !self.options.sparse {
@@ -229,6 +235,7 @@ impl<'a> Windows<'a> {
                 ErrorKind::Corrupt => FindingKind::DamagedChunk,
                 _ => return Err(error),
             };
+            writing.incomplete.store(true, Ordering::Relaxed);
             let detail = format!("its content from here on cannot be found: {error}");
             self.find(Finding::new(kind, &*writing.path, detail));
         }
@@ -271,6 +278,7 @@ impl<'a> Windows<'a> {
                      up; zeros stand there"
                 );
                 self.find(Finding::new(FindingKind::LostContent, &*writing.path, detail));
+                writing.incomplete.store(true, Ordering::Relaxed);
                 return self.zeros(writing, file_offset, length, true);
             }
             Extent::List { .. } => unreachable!("lists are resolved by the reader"),
@@ -327,6 +335,7 @@ impl<'a> Windows<'a> {
         let left = Arc::new(AtomicUsize::new(reads.len()));
         for read in reads {
             let left = Arc::clone(&left);
+            let end = ReadEnd { windows: self, left };
             scope.spawn_fifo(move |_| {
                 if self.check().is_ok()
                     && let Err(error) = self.read_and_write(&read)
@@ -334,10 +343,7 @@ impl<'a> Windows<'a> {
                     self.fail(error);
                 }
                 drop(read);
-                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    *lock(&self.under_way) -= 1;
-                    self.ended.notify_one();
-                }
+                drop(end);
             });
         }
         Ok(())
@@ -468,15 +474,14 @@ impl<'a> Windows<'a> {
         Ok(())
     }
 
-    /// Reports content that cannot be had; zeros stand where it should be.
+    /// Reports content that cannot be had; in a new file zeros stand where it should be.
     fn lose(&self, id: ChunkId, uses: &[Use], kind: FindingKind, why: &str) {
         for place in uses {
+            place.file.incomplete.store(true, Ordering::Relaxed);
+            // In a delta what stands there stays: it may be all that is left of it.
             if place.file.old_size.is_none() {
                 // One chunk that cannot be had leaves a file that was never written.
                 let _ = place.file.file.set_len(place.file.entry.size());
-            } else {
-                // What stood there before must not pass for restored content.
-                let _ = delta::make_zero(&place.file.file, place.file_offset, place.length.into());
             }
             let detail = format!(
                 "{} bytes from byte {} are chunk {id}, which cannot be had: {why}",
@@ -495,12 +500,33 @@ impl<'a> Windows<'a> {
         for finding in set_on_file(&writing.file, &writing.entry, self.owners, &writing.path) {
             self.find(finding);
         }
-        let counter = match writing.old_size.is_none() || writing.changed.load(Ordering::Relaxed) {
-            true => &self.files_restored,
-            false => &self.files_skipped,
+        let changed = writing.old_size.is_none() || writing.changed.load(Ordering::Relaxed);
+        let counter = match (writing.incomplete.load(Ordering::Relaxed), changed) {
+            (true, _) => &self.files_incomplete,
+            (false, true) => &self.files_restored,
+            (false, false) => &self.files_skipped,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.observer.event(Event::Done { entries: 1, bytes: 0 });
+    }
+}
+
+/// Counts a read as done, also one that panics: the next window waits for it.
+struct ReadEnd<'w, 'a> {
+    windows: &'w Windows<'a>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Drop for ReadEnd<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let problem = "the program failed while it wrote; this is a fault of its own";
+            self.windows.fail(Error::new(ErrorKind::Io, "thread", problem));
+        }
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *lock(&self.windows.under_way) -= 1;
+            self.windows.ended.notify_one();
+        }
     }
 }
 

@@ -4,13 +4,15 @@
 //! [`crate::format::manifest::compare_paths`], so that a parent manifest can be read in step.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use super::file::{Stat, stat};
+use super::file::{Place, Stat, sorted_names};
 use super::{LeftOut, SourceTree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Patterns;
@@ -37,7 +39,7 @@ pub struct Found {
     /// Path relative to the base; empty for the base.
     pub path: Vec<u8>,
     /// Where it is on this host.
-    pub host_path: PathBuf,
+    pub place: Place,
     /// What it is.
     pub stat: Stat,
 }
@@ -77,7 +79,8 @@ impl Selection {
 /// One name to visit, and how.
 struct Visit {
     path: Vec<u8>,
-    host_path: PathBuf,
+    /// The open directory it is in; `None` for the base.
+    directory: Option<Arc<OwnedFd>>,
     /// `None`: everything below.
     selection: Option<Selection>,
     /// The device of the selected path, when only that one is wanted.
@@ -102,7 +105,7 @@ impl<'a> Walk<'a> {
         let selection = Selection::of(tree);
         let start = Visit {
             path: Vec::new(),
-            host_path: tree.base.clone(),
+            directory: None,
             selection: (!selection.whole).then_some(selection),
             device: None,
         };
@@ -115,8 +118,15 @@ impl<'a> Walk<'a> {
         Met::LeftOut(LeftOut { component, path: recorded, reason: reason.to_owned() })
     }
 
+    fn place(&self, path: &[u8], directory: Option<Arc<OwnedFd>>) -> Result<Place> {
+        let Some(directory) = directory else { return Place::base(&self.tree.base) };
+        let relative = Path::new(OsStr::from_bytes(path));
+        let name = relative.file_name().unwrap_or_default().to_owned();
+        Ok(Place::inside(directory, name, self.tree.base.join(relative)))
+    }
+
     fn visit(&mut self, visit: Visit) -> Met {
-        let Visit { path, host_path, selection, device } = visit;
+        let Visit { path, directory, selection, device } = visit;
         if let Some(rule) = self.rules.first_match(&path) {
             let reason = self.tree.leave_out[rule].reason.clone();
             return self.left_out(&path, &reason);
@@ -124,8 +134,9 @@ impl<'a> Walk<'a> {
         if self.options.exclude.first_match(&path).is_some() {
             return self.left_out(&path, "excluded by the user");
         }
-        let stat = match stat(&host_path) {
-            Ok(stat) => stat,
+        let looked = self.place(&path, directory).and_then(|place| Ok((place.stat()?, place)));
+        let (stat, place) = match looked {
+            Ok(looked) => looked,
             Err(error) => return Met::Failed { path, error },
         };
         if stat.file_type == FileType::Directory {
@@ -139,11 +150,11 @@ impl<'a> Walk<'a> {
                 (self.options.one_file_system && selection.is_none()).then_some(stat.device)
             });
             // The directory itself is stored, whether it can be listed or not.
-            if let Err(error) = self.enter(&path, &host_path, selection, device) {
+            if let Err(error) = self.enter(&path, &place, selection, device) {
                 self.failed = Some(Met::Failed { path: path.clone(), error });
             }
         }
-        Met::Found(Found { path, host_path, stat })
+        Met::Found(Found { path, place, stat })
     }
 
     fn forbidden(&self, path: &[u8], stat: &Stat) -> Option<Met> {
@@ -162,7 +173,7 @@ impl<'a> Walk<'a> {
     fn enter(
         &mut self,
         path: &[u8],
-        host_path: &Path,
+        place: &Place,
         selection: Option<Selection>,
         device: Option<u64>,
     ) -> Result<()> {
@@ -175,21 +186,22 @@ impl<'a> Walk<'a> {
             joined.extend_from_slice(name);
             joined
         };
+        let directory = place.enter()?;
         if let Some(selection) = selection {
             for (name, below) in selection.below.into_iter().rev() {
                 self.pending.push(Visit {
                     path: join(&name),
-                    host_path: host_path.join(OsStr::from_bytes(&name)),
+                    directory: Some(Arc::clone(&directory)),
                     selection: (!below.whole).then_some(below),
                     device: None,
                 });
             }
             return Ok(());
         }
-        for name in sorted_names(host_path)?.into_iter().rev() {
+        for name in sorted_names(&directory, &place.host_path)?.into_iter().rev() {
             self.pending.push(Visit {
                 path: join(name.as_bytes()),
-                host_path: host_path.join(&name),
+                directory: Some(Arc::clone(&directory)),
                 selection: None,
                 device,
             });
@@ -208,15 +220,4 @@ impl Iterator for Walk<'_> {
         let visit = self.pending.pop()?;
         Some(self.visit(visit))
     }
-}
-
-/// Returns the names in a directory, sorted by their bytes.
-fn sorted_names(path: &Path) -> Result<Vec<OsString>> {
-    let failed = |error| Error::io(path, "list", error);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name().into_vec());
-    }
-    names.sort_unstable();
-    Ok(names.into_iter().map(OsString::from_vec).collect())
 }

@@ -1,14 +1,16 @@
 //! Files of the source: what they are, their attributes, and reading them politely.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
-    Advice, AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Statx, StatxFlags, fadvise, lgetxattr,
-    llistxattr, open, seek, statx,
+    Advice, AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Statx, StatxFlags, fadvise, fgetxattr,
+    flistxattr, lgetxattr, llistxattr, open, openat, readlinkat, seek, statx,
 };
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags, preadv2};
 
@@ -74,11 +76,95 @@ impl Stat {
     }
 }
 
-/// Returns what a path is, without following a symbolic link.
-pub fn stat(path: &Path) -> Result<Stat> {
-    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
-        .map(|raw| Stat::of(&raw))
-        .map_err(|error| Error::io(path, "examine", error))
+/// A name in an open directory. Looking at it, opening it and entering it go through that
+/// directory, so that nobody can exchange a directory on the way for a link to elsewhere.
+#[derive(Clone, Debug)]
+pub struct Place {
+    directory: Arc<OwnedFd>,
+    name: OsString,
+    /// Where it is on this host, for messages.
+    pub host_path: PathBuf,
+}
+
+impl Place {
+    /// Opens a directory named by its path, to be looked at itself.
+    pub fn base(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(path, flags, Mode::empty())
+            .map_err(|error| Error::io(path, "open the directory", error))?;
+        Ok(Place {
+            directory: Arc::new(directory),
+            name: ".".into(),
+            host_path: path.to_path_buf(),
+        })
+    }
+
+    /// Returns a name in an open directory.
+    pub fn inside(directory: Arc<OwnedFd>, name: OsString, host_path: PathBuf) -> Self {
+        Place { directory, name, host_path }
+    }
+
+    fn failed(&self, doing: &str, error: Errno) -> Error {
+        Error::io(&self.host_path, doing, error)
+    }
+
+    /// Returns what it is, without following a symbolic link.
+    pub fn stat(&self) -> Result<Stat> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        statx(&self.directory, &self.name, flags, StatxFlags::BASIC_STATS)
+            .map(|raw| Stat::of(&raw))
+            .map_err(|error| self.failed("examine", error))
+    }
+
+    /// Opens the directory it is.
+    pub fn enter(&self) -> Result<Arc<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.directory, &self.name, flags, Mode::empty())
+            .map(Arc::new)
+            .map_err(|error| self.failed("open the directory", error))
+    }
+
+    /// Opens the file it is, to be read: no link is followed, no pipe waited for, no access time
+    /// touched where that is allowed.
+    pub fn open(&self) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.directory, &self.name, flags | OFlags::NOATIME, Mode::empty())
+        {
+            // Only the owner may leave access times alone.
+            Err(Errno::PERM) => openat(&self.directory, &self.name, flags, Mode::empty()),
+            other => other,
+        };
+        file.map(File::from).map_err(|error| self.failed("open", error))
+    }
+
+    /// Returns where the symbolic link it is points to.
+    pub fn read_link(&self) -> Result<Vec<u8>> {
+        readlinkat(&self.directory, &self.name, Vec::new())
+            .map(CString::into_bytes)
+            .map_err(|error| self.failed("read the link", error))
+    }
+
+    /// Returns its extended attributes, sorted by name; nothing where the file system has none.
+    pub fn xattrs(&self) -> Result<Attributes> {
+        // The calls for attributes take no directory; its descriptor's own path stands for it.
+        let path = Path::new("/proc/self/fd")
+            .join(self.directory.as_raw_fd().to_string())
+            .join(&self.name);
+        collect_xattrs(
+            |buffer| llistxattr(&path, buffer),
+            |name, buffer| lgetxattr(&path, name, buffer),
+        )
+        .map_err(|error| self.failed("read the extended attributes of", error))
+    }
+}
+
+/// Extended attributes: names and values.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Returns the extended attributes of an open file, sorted by name.
+pub fn xattrs_open(file: &File, path: &Path) -> Result<Attributes> {
+    collect_xattrs(|buffer| flistxattr(file, buffer), |name, buffer| fgetxattr(file, name, buffer))
+        .map_err(|error| Error::io(path, "read the extended attributes of", error))
 }
 
 /// Returns what an open file is.
@@ -88,16 +174,21 @@ pub fn stat_open(file: &File, path: &Path) -> Result<Stat> {
         .map_err(|error| Error::io(path, "examine", error))
 }
 
-/// Opens a file to be read: no link is followed, no pipe waited for, no access time touched where
-/// that is allowed.
-pub fn open_source(path: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match open(path, flags | OFlags::NOATIME, Mode::empty()) {
-        // Only the owner may leave access times alone.
-        Err(Errno::PERM) => open(path, flags, Mode::empty()),
-        other => other,
-    };
-    file.map(File::from).map_err(|error| Error::io(path, "open", error))
+/// Returns the names in an open directory, sorted by their bytes.
+pub fn sorted_names(directory: &OwnedFd, path: &Path) -> Result<Vec<OsString>> {
+    let failed = |error: Errno| Error::io(path, "list", error);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names.sort_unstable();
+    // Some file systems list a name twice that is replaced meanwhile.
+    names.dedup();
+    Ok(names.into_iter().map(OsString::from_vec).collect())
 }
 
 /// Reads at `offset` until the buffer is full or the file ends; returns how many bytes.
@@ -152,22 +243,21 @@ pub fn next_data(file: &File, start: u64, end: u64) -> Option<(u64, u64)> {
     Some((data, hole.clamp(data, end)))
 }
 
-/// Returns the extended attributes of a path itself, sorted by name; nothing where the file system
-/// has none.
-pub fn xattrs(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let failed = |error: Errno| Error::io(path, "read the extended attributes of", error);
-    let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::INVAL))?;
-    let names = match read_growing(|buffer| llistxattr(&*c_path, buffer)) {
+fn collect_xattrs(
+    list: impl FnMut(&mut [u8]) -> Result<usize, Errno>,
+    mut get: impl FnMut(&CStr, &mut [u8]) -> Result<usize, Errno>,
+) -> Result<Attributes, Errno> {
+    let names = match read_growing(list) {
         Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
-        other => other.map_err(failed)?,
+        other => other?,
     };
     let mut found = Vec::new();
     for name in names.split_inclusive(|byte| *byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        match read_growing(|buffer| lgetxattr(&*c_path, name, buffer)) {
+        match read_growing(|buffer| get(name, buffer)) {
             // Removed since the names were listed.
             Err(Errno::NODATA) => {}
-            other => found.push((name.to_bytes().to_vec(), other.map_err(failed)?)),
+            other => found.push((name.to_bytes().to_vec(), other?)),
         }
     }
     found.sort();
