@@ -23,7 +23,7 @@ const FINDINGS_SHOWN_MAX: usize = 20;
 /// How many paths of a snapshot stand in the table.
 const PATHS_SHOWN_MAX: usize = 3;
 
-/// What a restore finds where content is not what it was: zeros stand in its place.
+/// What a restore finds where content is not what it was.
 const LOST: [FindingKind; 5] = [
     FindingKind::LostContent,
     FindingKind::MissingObject,
@@ -221,8 +221,8 @@ impl Output for Text {
             self.say(format!("  {line}"));
         }
         self.findings(restored.findings);
-        if LOST.iter().any(|kind| restored.findings.count(*kind) > 0) {
-            self.say("next: zeros stand where content was lost; do not start a server on it");
+        if LOST.iter().any(|kind| restored.report.findings.count(*kind) > 0) {
+            self.say("next: content is missing, as the findings say; do not start a server on it");
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
@@ -237,8 +237,8 @@ impl Output for Text {
         match checked.exit {
             Exit::Done => self.say("nothing is wrong"),
             Exit::Damaged => self.complain(
-                "the repository is damaged: back up again now; what is missing is then stored anew, \
-                 if the source still has it",
+                "the repository is damaged: move packs that are damaged out of its packs directory, \
+                 then back up again; what is missing is stored anew, if the source still has it",
             ),
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
@@ -415,6 +415,16 @@ fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
         duration(restored.elapsed),
         rate(report.bytes_restored, restored.elapsed)
     ));
+    if report.files_incomplete > 0 {
+        lines.push(format!("{} LACK CONTENT that cannot be had", count(report.files_incomplete)));
+    }
+    let left_out = &restored.named.snapshot.left_out;
+    if !left_out.is_empty() {
+        lines.push(format!(
+            "left out when the snapshot was made: {} paths (ls --json names them)",
+            count(left_out.len() as u64)
+        ));
+    }
     if restored.delta {
         lines.push(format!(
             "{} were as they should be already: {}; {} deleted",
