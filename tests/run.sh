@@ -13,4 +13,5 @@ cli/install-packages.sh cc:gcc python3:python3 b3sum:b3sum mkfs.ext4:e2fsprogs m
 getent passwd mysql >/dev/null || useradd --system --user-group --shell /usr/sbin/nologin mysql
 # The program that the tests run; they fail without it, or with one that is older than the sources.
 cargo build --locked --release -p colvault --features demo
-exec cargo test --workspace --locked --release --features colvault/demo "$@"
+# There are no doc tests; without them the run closes with the suite.
+exec cargo test --workspace --locked --release --features colvault/demo --lib --bins --tests "$@"
