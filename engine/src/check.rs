@@ -12,11 +12,11 @@ use crate::backend::{Key, Space};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::format::manifest::{Entry, Node, compare_paths};
-use crate::format::pack::Place;
+use crate::format::pack::{Place, with_offsets};
 use crate::format::snapshot::{Counts, SnapshotState};
-use crate::format::{ChunkKind, HEADER_LEN};
 use crate::id::{ChunkId, PackId, hash_stored};
 use crate::index::{KnownPack, Location};
 use crate::manifest::MetaReader;
@@ -490,8 +490,7 @@ fn compare_with_index(
     object: &str,
     read: &mut PackRead,
 ) -> Result<()> {
-    let mut offset = HEADER_LEN as u32;
-    for place in places {
+    for (offset, place) in with_offsets(places) {
         let wanted = Location {
             pack: pack.id,
             offset,
@@ -505,7 +504,6 @@ fn compare_with_index(
                 format!("the index does not name chunk {} at byte {offset} of it", place.id),
             ));
         }
-        offset = offset.saturating_add(place.stored_length);
     }
     Ok(())
 }
@@ -523,12 +521,12 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
     let places = read_trailer(repository, pack, read)?;
     read.bytes = pack.bytes;
     let mut decompressor = Decompressor::new();
-    let mut at = HEADER_LEN;
-    for place in places {
+    for (offset, place) in with_offsets(&places) {
+        let at = offset as usize;
         let end = at + place.stored_length as usize;
         let location = Location {
             pack: pack.id,
-            offset: u32::try_from(at).unwrap_or(u32::MAX),
+            offset,
             stored_length: place.stored_length,
             raw_length: place.raw_length,
         };
@@ -544,7 +542,6 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
             }
             Err(error) => return Err(error),
         }
-        at = end;
     }
     Ok(())
 }

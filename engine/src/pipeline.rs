@@ -19,8 +19,8 @@ use crate::compress::Compressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{Index, IndexedPack};
 use crate::format::pack::{CHUNK_RAW_BYTES_MAX, Place, encode_trailer};
-use crate::format::{ChunkKind, HEADER_LEN, Header, ObjectKind, seal_record};
-use crate::id::{ChunkId, IndexId, PackId, SessionId, hash_stored};
+use crate::format::{ChunkKind, HEADER_LEN, Header};
+use crate::id::{ChunkId, PackId, SessionId, hash_stored};
 use crate::manifest::MetaStore;
 use crate::progress::{Event, Observer};
 use crate::repository::Repository;
@@ -321,10 +321,7 @@ impl ChunkStore<'_> {
             return Ok(());
         }
         let index = Index { packs, ..Index::default() };
-        let header = Header::new(ObjectKind::Index, 0, self.repository.id(), self.session);
-        let bytes = seal_record(&header, &index.encode());
-        let id = IndexId(hash_stored(&[&bytes]));
-        self.repository.backend().put_new(&Key::Index(id), &[&bytes])?;
+        let id = self.repository.create_index(self.session, &index)?;
         self.indexes.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.repository.index().add(&index.packs, id) {
             // The object is durable; only the cache on this host lags behind.

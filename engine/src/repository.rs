@@ -10,11 +10,12 @@ use crate::backend::{Backend, Key, Space};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{Config, CutterParameters, FeatureRecord, from_json, to_json};
+use crate::format::index::Index;
 use crate::format::{
     ChunkKind, Header, INITIAL_FEATURES, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX,
     feature_bits, open_record, open_record_of, seal_record,
 };
-use crate::id::{ChunkId, IdKey, PackId, RepositoryId, SessionId, random};
+use crate::id::{ChunkId, IdKey, IndexId, PackId, RepositoryId, SessionId, hash_stored, random};
 use crate::index::{CachePlace, ChunkIndex, IndexReport, Location};
 use crate::pack::read_trailer;
 use crate::progress::{Event, Observer};
@@ -187,6 +188,15 @@ impl Repository {
             }
             other => other,
         }
+    }
+
+    /// Creates an index object, which has to name durable packs only, and returns its name.
+    pub fn create_index(&self, session: SessionId, index: &Index) -> Result<IndexId> {
+        let header = Header::new(ObjectKind::Index, 0, self.id(), session);
+        let bytes = seal_record(&header, &index.encode());
+        let id = IndexId(hash_stored(&[&bytes]));
+        self.backend.put_new(&Key::Index(id), &[&bytes])?;
+        Ok(id)
     }
 
     /// Reads a record of one kind and returns its header and body.

@@ -8,12 +8,12 @@
 use crate::backend::{Key, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::ObjectKind;
 use crate::format::config::{from_json, to_json};
 use crate::format::index::Index;
 use crate::format::session::{Doomed, Lease};
 use crate::format::snapshot::Snapshot;
-use crate::format::{Header, ObjectKind, seal_record};
-use crate::id::{IndexId, PackId, SessionId, hash_stored, random};
+use crate::id::{PackId, SessionId, random};
 use crate::pack::read_trailer;
 use crate::progress::{Event, Observer};
 use crate::repository::{Repository, check_features};
@@ -124,10 +124,7 @@ impl<'a> Session<'a> {
                 .count();
             let rest = adopted.split_off(fit.max(1));
             let index = Index { packs: std::mem::replace(&mut adopted, rest), ..Index::default() };
-            let header = Header::new(ObjectKind::Index, 0, repository.id(), self.id);
-            let bytes = seal_record(&header, &index.encode());
-            let name = IndexId(hash_stored(&[&bytes]));
-            repository.backend().put_new(&Key::Index(name), &[&bytes])?;
+            let name = repository.create_index(self.id, &index)?;
             repository.index().add(&index.packs, name)?;
         }
         Ok(doubtful)

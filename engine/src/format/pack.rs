@@ -92,6 +92,17 @@ pub fn decode_trailer(bytes: &[u8], checksum: [u8; 32], pack_length: u64) -> Dec
     Ok(places)
 }
 
+/// Returns each chunk of a pack with the offset where it begins, in order.
+pub fn with_offsets(places: &[Place]) -> impl Iterator<Item = (u32, &Place)> {
+    let mut next = HEADER_LEN as u32;
+    places.iter().map(move |place| {
+        let offset = next;
+        // A pack is below 4 GiB: its config was validated, and its trailer must fill it.
+        next = next.saturating_add(place.stored_length);
+        (offset, place)
+    })
+}
+
 /// Returns the stored length of a pack with these chunks.
 pub fn pack_length_of(places: &[Place]) -> u64 {
     let chunks: u64 = places.iter().map(|place| u64::from(place.stored_length)).sum();

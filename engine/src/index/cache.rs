@@ -16,8 +16,9 @@ use super::runs::{
 };
 use super::{CachePlace, KnownPack, Location, known_pack};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::ChunkKind;
 use crate::format::index::IndexedPack;
-use crate::format::{ChunkKind, HEADER_LEN};
+use crate::format::pack::with_offsets;
 use crate::id::{ChunkId, IndexId, PackId, RepositoryId};
 
 /// Changes whenever the tables do; another version is thrown away.
@@ -238,8 +239,7 @@ impl Cache {
                         next - 1
                     }
                 };
-                let mut offset = HEADER_LEN as u32;
-                for place in &pack.places {
+                for (offset, place) in with_offsets(&pack.places) {
                     entries.push(RunEntry {
                         prefix: prefix_of(place.id),
                         pack: pack_number(ordinal, pack.kind),
@@ -247,8 +247,6 @@ impl Cache {
                         stored_length: place.stored_length,
                         raw_length: place.raw_length,
                     });
-                    // A pack is below 4 GiB: `format::pack` has checked it for stored ones.
-                    offset = offset.saturating_add(place.stored_length);
                 }
             }
             entries.sort_unstable();

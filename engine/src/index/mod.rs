@@ -24,8 +24,8 @@ use crate::backend::{Backend, Key, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::index::{Index, IndexedPack};
-use crate::format::pack::pack_length_of;
-use crate::format::{ChunkKind, HEADER_LEN, ObjectKind, RECORD_BYTES_MAX, open_record_of};
+use crate::format::pack::{pack_length_of, with_offsets};
+use crate::format::{ChunkKind, ObjectKind, RECORD_BYTES_MAX, open_record_of};
 use crate::id::{ChunkId, IndexId, PackId, RepositoryId, hash_stored};
 use cache::Cache;
 
@@ -229,8 +229,7 @@ impl ChunkIndex {
     /// Takes over the places of a pack that no index object names, to be read from only.
     pub fn add_unnamed(&self, pack: &IndexedPack) {
         let mut unnamed = self.unnamed.write().unwrap_or_else(PoisonError::into_inner);
-        let mut offset = HEADER_LEN as u32;
-        for place in &pack.places {
+        for (offset, place) in with_offsets(&pack.places) {
             let location = Location {
                 pack: pack.id,
                 offset,
@@ -238,7 +237,6 @@ impl ChunkIndex {
                 raw_length: place.raw_length,
             };
             unnamed.insert((place.id, pack.kind), location);
-            offset = offset.saturating_add(place.stored_length);
         }
     }
 

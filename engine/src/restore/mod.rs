@@ -83,8 +83,8 @@ pub struct RestoreReport {
 ///
 /// Fails before it writes anything with `Refused` (a target that is not empty, or holds the
 /// repository), `Full` (not enough space or inodes) or `NotFound` (a component or path that the
-/// snapshot does not have). Content that is damaged or missing is a finding, and zeros stand where
-/// it should be.
+/// snapshot does not have). Content that is damaged or missing is a finding; in a new file zeros
+/// stand where it should be, in a delta what stood there.
 pub fn restore(
     repository: &Repository,
     named: &Named,
