@@ -76,38 +76,49 @@ impl Decompressor {
         raw_length: u32,
         object: &str,
     ) -> Result<&'a [u8]> {
+        if let Some((&RAW, raw)) = stored.split_first() {
+            return same_length(raw.len(), raw_length as usize, object).map(|()| raw);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(raw_length as usize, 0);
+        let opened = self.open_into(stored, &mut buffer, object);
+        self.buffer = buffer;
+        opened.map(|()| &self.buffer[..])
+    }
+
+    /// Fills `raw` with the raw bytes of a stored chunk that must have exactly as many.
+    ///
+    /// Fails as [`Decompressor::open`]; what `raw` holds then is of no meaning.
+    pub fn open_into(&mut self, stored: &[u8], raw: &mut [u8], object: &str) -> Result<()> {
         let (&codec, bytes) = stored
             .split_first()
             .ok_or_else(|| Error::corrupt(object, "codec byte expected, found nothing"))?;
-        let raw_length = raw_length as usize;
-        let raw = match codec {
-            RAW => bytes,
+        match codec {
+            RAW => {
+                same_length(bytes.len(), raw.len(), object)?;
+                raw.copy_from_slice(bytes);
+                Ok(())
+            }
             ZSTD => {
-                self.buffer.resize(raw_length, 0);
-                let length = self
-                    .context
-                    .decompress_to_buffer(bytes, &mut self.buffer[..])
-                    .map_err(|error| {
-                        Error::corrupt(object, "zstd cannot decompress it").caused_by(error)
-                    })?;
-                &self.buffer[..length]
+                let length = self.context.decompress_to_buffer(bytes, raw).map_err(|error| {
+                    Error::corrupt(object, "zstd cannot decompress it").caused_by(error)
+                })?;
+                same_length(length, raw.len(), object)
             }
-            other => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    object,
-                    format!("codec 0 (raw) or 1 (zstd) expected, found {other}"),
-                ));
-            }
-        };
-        if raw.len() != raw_length {
-            return Err(Error::corrupt(
+            other => Err(Error::new(
+                ErrorKind::Unsupported,
                 object,
-                format!("{raw_length} raw bytes expected, found {}", raw.len()),
-            ));
+                format!("codec 0 (raw) or 1 (zstd) expected, found {other}"),
+            )),
         }
-        Ok(raw)
     }
+}
+
+fn same_length(found: usize, expected: usize, object: &str) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::corrupt(object, format!("{expected} raw bytes expected, found {found}")))
 }
 
 impl Default for Decompressor {

@@ -267,16 +267,34 @@ impl Repository {
         location: &Location,
         decompressor: &'a mut Decompressor,
     ) -> Result<&'a [u8]> {
-        let object = || format!("chunk {id} at byte {} of pack {}", location.offset, location.pack);
+        // Codecs this program does not know are features that stopped it at open; met here, one
+        // is damage.
         let raw = decompressor
             .open(stored, location.raw_length, "chunk")
-            // Codecs this program does not know are features that stopped it at open; met here, one
-            // is damage.
-            .map_err(|error| Error::corrupt(object(), error.problem().to_owned()))?;
-        if self.id_key.chunk_id(raw) != id {
-            return Err(Error::corrupt(object(), "its bytes do not hash to its id"));
+            .map_err(|error| damaged(id, location, error.problem()))?;
+        self.verify(id, raw, location).map(|()| raw)
+    }
+
+    /// Fills `raw`, as long as the location says, with the verified raw bytes of a stored chunk.
+    pub fn open_chunk_into(
+        &self,
+        id: ChunkId,
+        stored: &[u8],
+        location: &Location,
+        decompressor: &mut Decompressor,
+        raw: &mut [u8],
+    ) -> Result<()> {
+        decompressor
+            .open_into(stored, raw, "chunk")
+            .map_err(|error| damaged(id, location, error.problem()))?;
+        self.verify(id, raw, location)
+    }
+
+    fn verify(&self, id: ChunkId, raw: &[u8], location: &Location) -> Result<()> {
+        match self.id_key.chunk_id(raw) == id {
+            true => Ok(()),
+            false => Err(damaged(id, location, "its bytes do not hash to its id")),
         }
-        Ok(raw)
     }
 
     /// Returns where a chunk is. When no index object names it, packs that none names are looked
@@ -413,4 +431,9 @@ pub fn check_features(backend: &dyn Backend) -> Result<()> {
             "the repository requires this feature, which this program does not know",
         )),
     }
+}
+
+fn damaged(id: ChunkId, location: &Location, problem: &str) -> Error {
+    let (offset, pack) = (location.offset, location.pack);
+    Error::corrupt(format!("chunk {id} at byte {offset} of pack {pack}"), problem)
 }

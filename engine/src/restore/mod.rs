@@ -12,6 +12,7 @@
 mod attributes;
 mod delta;
 mod plan;
+mod stretch;
 mod target;
 mod window;
 

@@ -3,10 +3,8 @@
 //! A window is closed when it has enough chunks or open files; two may be under way, so that the
 //! next is planned while one is written. Memory is bounded by their sizes, never by the snapshot.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -16,16 +14,14 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::attributes::{Owners, set_on_file};
+use super::stretch::{Job, Use, group};
 use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
-use crate::backend::Key;
-use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::Entry;
 use crate::id::ChunkId;
-use crate::index::Location;
 use crate::manifest::MetaReader;
 use crate::progress::{Event, Observer};
 use crate::repository::Repository;
@@ -34,17 +30,8 @@ use crate::repository::Repository;
 const CHUNKS_MAX: usize = 16_384;
 /// Windows under way at once.
 const WINDOWS: usize = 2;
-/// One read takes at most this many bytes of a pack...
-const READ_BYTES_MAX: u64 = 4 << 20;
-/// ...and reads over gaps up to this long rather than asking twice.
-const GAP_BYTES_MAX: u64 = 64 << 10;
 /// Files at least this long are allocated before they are written.
 const ALLOCATE_BYTES_MIN: u64 = 1 << 20;
-
-thread_local! {
-    /// A context costs more than a small chunk.
-    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
-}
 
 /// A file that was created or opened and wants its content.
 pub(super) struct FileToWrite {
@@ -58,25 +45,16 @@ pub(super) struct FileToWrite {
 }
 
 /// A file with chunks still to be written.
-struct Writing {
-    file: File,
-    path: String,
+pub(super) struct Writing {
+    pub file: File,
+    pub path: String,
     entry: Entry,
     old_size: Option<u64>,
     /// Chunks not yet written, and one for the planner.
     left: AtomicUsize,
-    changed: AtomicBool,
+    pub changed: AtomicBool,
     /// Some of its content cannot be had.
     incomplete: AtomicBool,
-}
-
-/// Where the bytes of a chunk go.
-#[derive(Clone)]
-struct Use {
-    file: Arc<Writing>,
-    file_offset: u64,
-    chunk_offset: u32,
-    length: u32,
 }
 
 /// A window being filled.
@@ -87,18 +65,11 @@ pub(super) struct Filling {
     files: usize,
 }
 
-/// A chunk to read and where it goes.
-struct Job {
-    location: Location,
-    id: ChunkId,
-    uses: Vec<Use>,
-}
-
 /// Plans and runs windows of one component.
 pub(super) struct Windows<'a> {
-    repository: &'a Repository,
+    pub(super) repository: &'a Repository,
     options: &'a RestoreOptions,
-    observer: &'a dyn Observer,
+    pub(super) observer: &'a dyn Observer,
     owners: &'a Owners,
     pool: &'a rayon::ThreadPool,
     files_max: usize,
@@ -111,7 +82,7 @@ pub(super) struct Windows<'a> {
     files_restored: AtomicU64,
     files_skipped: AtomicU64,
     files_incomplete: AtomicU64,
-    bytes_restored: AtomicU64,
+    pub(super) bytes_restored: AtomicU64,
     bytes_skipped: AtomicU64,
 }
 
@@ -338,11 +309,10 @@ impl<'a> Windows<'a> {
             let end = ReadEnd { windows: self, left };
             scope.spawn_fifo(move |_| {
                 if self.check().is_ok()
-                    && let Err(error) = self.read_and_write(&read)
+                    && let Err(error) = self.read_and_write(read)
                 {
                     self.fail(error);
                 }
-                drop(read);
                 drop(end);
             });
         }
@@ -403,79 +373,8 @@ impl<'a> Windows<'a> {
         Ok(wanting)
     }
 
-    /// Reads one stretch of a pack and writes its chunks.
-    fn read_and_write(&self, jobs: &[Job]) -> Result<()> {
-        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return Ok(()) };
-        let start = u64::from(first.location.offset);
-        let end = end_of(&last.location);
-        let length = usize::try_from(end - start).unwrap_or(usize::MAX);
-        let key = Key::Pack(first.location.pack);
-        let bytes = self.repository.backend().get_range(&key, start, length);
-        DECOMPRESSOR.with_borrow_mut(|decompressor| {
-            jobs.iter().try_for_each(|job| {
-                let from = (job.location.offset - first.location.offset) as usize;
-                let to = from + job.location.stored_length as usize;
-                let stored = bytes.as_ref().ok().and_then(|bytes| bytes.get(from..to));
-                self.open_and_write(job, stored, decompressor)
-            })
-        })
-    }
-
-    /// Verifies a stored chunk and writes it; without one, or when it is damaged, any other copy
-    /// will do.
-    fn open_and_write(
-        &self,
-        job: &Job,
-        stored: Option<&[u8]>,
-        decompressor: &mut Decompressor,
-    ) -> Result<()> {
-        if let Some(stored) = stored
-            && let Ok(raw) = self.repository.open_chunk(job.id, stored, &job.location, decompressor)
-        {
-            return self.write(raw, job);
-        }
-        match self.repository.read_chunk(job.id, ChunkKind::Data, decompressor) {
-            Ok(raw) => self.write(&raw, job),
-            Err(error) => {
-                let kind = match error.kind() {
-                    ErrorKind::NotFound => FindingKind::MissingChunk,
-                    ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
-                    _ => return Err(error),
-                };
-                self.lose(job.id, &job.uses, kind, &error.to_string());
-                Ok(())
-            }
-        }
-    }
-
-    fn write(&self, raw: &[u8], job: &Job) -> Result<()> {
-        for place in &job.uses {
-            let from = place.chunk_offset as usize;
-            let Some(bytes) = raw.get(from..from + place.length as usize) else {
-                let problem = "the chunk is shorter than the manifest says";
-                self.lose(
-                    job.id,
-                    std::slice::from_ref(place),
-                    FindingKind::DamagedManifest,
-                    problem,
-                );
-                continue;
-            };
-            place
-                .file
-                .file
-                .write_all_at(bytes, place.file_offset)
-                .map_err(|error| Error::io(&place.file.path, "write", error))?;
-            place.file.changed.store(true, Ordering::Relaxed);
-            self.bytes_restored.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            self.observer.event(Event::Done { entries: 0, bytes: bytes.len() as u64 });
-            self.count_down(&place.file);
-        }
-        Ok(())
-    }
-
     /// Reports content that cannot be had; in a new file zeros stand where it should be.
-    fn lose(&self, id: ChunkId, uses: &[Use], kind: FindingKind, why: &str) {
+    pub(super) fn lose(&self, id: ChunkId, uses: &[Use], kind: FindingKind, why: &str) {
         for place in uses {
             place.file.incomplete.store(true, Ordering::Relaxed);
             // In a delta what stands there stays: it may be all that is left of it.
@@ -493,7 +392,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Counts one chunk of a file as done; the last one gives the file its attributes.
-    fn count_down(&self, writing: &Writing) {
+    pub(super) fn count_down(&self, writing: &Writing) {
         if writing.left.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
@@ -528,29 +427,6 @@ impl Drop for ReadEnd<'_, '_> {
             self.windows.ended.notify_one();
         }
     }
-}
-
-fn end_of(location: &Location) -> u64 {
-    u64::from(location.offset) + u64::from(location.stored_length)
-}
-
-/// Groups jobs, sorted by place, into reads.
-fn group(jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    let mut reads: Vec<Vec<Job>> = Vec::new();
-    for job in jobs {
-        let fits = reads.last().and_then(|read| Some((read.first()?, read.last()?))).is_some_and(
-            |(first, last)| {
-                first.location.pack == job.location.pack
-                    && u64::from(job.location.offset) <= end_of(&last.location) + GAP_BYTES_MAX
-                    && end_of(&job.location) - u64::from(first.location.offset) <= READ_BYTES_MAX
-            },
-        );
-        match reads.last_mut().filter(|_| fits) {
-            Some(read) => read.push(job),
-            None => reads.push(vec![job]),
-        }
-    }
-    reads
 }
 
 /// Allocates a stretch; where the file system cannot, writes zeros into what is not there yet.
