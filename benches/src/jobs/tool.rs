@@ -1,0 +1,180 @@
+//! The tools: how each is told to do the same job.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Common, Outcome};
+
+/// A tool that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Tool {
+    /// This project.
+    Colvault,
+    /// Encrypts always; zstd by its own default.
+    Restic,
+    /// Encrypts always; zstd by its own default.
+    Rustic,
+    /// Without encryption, zstd level 1.
+    Borg,
+    /// `cp -a --reflink=never`: no repository, only the copy that a restore is compared with.
+    Cp,
+}
+
+/// A tool with its repository, cache and source.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub tool: Tool,
+    program: PathBuf,
+    pub repository: PathBuf,
+    cache: PathBuf,
+    source: PathBuf,
+    archives: u32,
+}
+
+impl Tool {
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Colvault => "colvault",
+            Tool::Restic => "restic",
+            Tool::Rustic => "rustic",
+            Tool::Borg => "borg",
+            Tool::Cp => "cp -a",
+        }
+    }
+
+    fn program(self, common: &Common) -> PathBuf {
+        match self {
+            Tool::Colvault => absolute(&common.colvault),
+            Tool::Cp => "cp".into(),
+            other => absolute(&common.peers).join("bin").join(other.name()),
+        }
+    }
+
+    /// Whether it keeps backups.
+    pub fn has_repository(self) -> bool {
+        self != Tool::Cp
+    }
+
+    /// Returns what the tool says of its version.
+    pub fn version(self, common: &Common) -> Outcome<String> {
+        let argument = if self == Tool::Restic { "version" } else { "--version" };
+        let output = Command::new(self.program(common)).arg(argument).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+impl Job {
+    /// Prepares a tool to back up `source`; `repository` and `cache` are made by [`Job::init`].
+    pub fn new(tool: Tool, common: &Common, repositories: &Path, source: &Path) -> Job {
+        Job {
+            tool,
+            program: tool.program(common),
+            repository: repositories.join(format!("{tool:?}").to_lowercase()),
+            cache: absolute(&common.work).join("cache").join(format!("{tool:?}").to_lowercase()),
+            source: absolute(source),
+            archives: 0,
+        }
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments);
+        command.env("HOME", &self.cache).env("XDG_CACHE_HOME", &self.cache);
+        let repository = &self.repository;
+        match self.tool {
+            Tool::Colvault => {
+                command.env("COLVAULT_REPOSITORY", repository);
+                command.env("COLVAULT_CACHE_DIR", &self.cache);
+            }
+            Tool::Restic => {
+                command.env("RESTIC_REPOSITORY", repository).env("RESTIC_PASSWORD", "bench");
+                command.env("RESTIC_CACHE_DIR", &self.cache);
+            }
+            Tool::Rustic => {
+                command.env("RUSTIC_REPOSITORY", repository).env("RUSTIC_PASSWORD", "bench");
+                command.env("RUSTIC_CACHE_DIR", &self.cache).env("RUSTIC_NO_PROGRESS", "true");
+            }
+            Tool::Borg => {
+                command.env("BORG_REPO", repository).env("BORG_BASE_DIR", &self.cache);
+                command.env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
+                command.env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+            }
+            Tool::Cp => {}
+        }
+        command
+    }
+
+    /// Makes a fresh repository and a fresh cache in place of what is there.
+    pub fn init(&mut self) -> Outcome<()> {
+        for directory in [&self.repository, &self.cache] {
+            if directory.exists() {
+                fs::remove_dir_all(directory)?;
+            }
+            fs::create_dir_all(directory)?;
+        }
+        self.archives = 0;
+        let arguments: &[&str] = match self.tool {
+            Tool::Colvault | Tool::Restic | Tool::Rustic => &["init"],
+            Tool::Borg => &["init", "-e", "none"],
+            Tool::Cp => return Ok(()),
+        };
+        let output = self.command(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(format!("{} init: {said}", self.tool.name()).into());
+        }
+        Ok(())
+    }
+
+    /// Returns the command that backs the source up.
+    pub fn backup(&mut self) -> Command {
+        self.archives += 1;
+        let source = self.source.as_os_str();
+        match self.tool {
+            Tool::Borg => {
+                let archive = format!("::n{}", self.archives);
+                let mut command =
+                    self.command(&["create", "--compression", "zstd,1", &archive, "."]);
+                command.current_dir(&self.source);
+                command
+            }
+            _ => self.command(&[OsStr::new("backup"), source]),
+        }
+    }
+
+    /// Returns the command that restores the last backup into an empty directory, and where the
+    /// source's copy then is.
+    pub fn restore(&self, target: &Path) -> (Command, PathBuf) {
+        let below = target.join(self.source.strip_prefix("/").unwrap_or(&self.source));
+        match self.tool {
+            Tool::Colvault | Tool::Restic => {
+                let arguments = ["restore", "latest", "--target"].map(OsStr::new);
+                let mut command = self.command(&arguments);
+                command.arg(target);
+                (command, below)
+            }
+            Tool::Rustic => {
+                let mut command = self.command(&["restore", "latest"]);
+                command.arg(target);
+                (command, below)
+            }
+            Tool::Borg => {
+                let mut command = self.command(&["extract", &format!("::n{}", self.archives)]);
+                command.current_dir(target);
+                (command, target.to_owned())
+            }
+            Tool::Cp => {
+                let mut command = self.command(&["-a", "--reflink=never"]);
+                command.arg(self.source.join(".")).arg(target);
+                (command, target.to_owned())
+            }
+        }
+    }
+}
