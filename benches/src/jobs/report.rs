@@ -27,10 +27,9 @@ impl Step {
         median(self.runs.get(&tool)?.iter().map(figure).collect())
     }
 
-    /// Returns the median wall time of the fastest of the other tools that keep backups.
+    /// Returns the median wall time of the fastest of the three that are compared with.
     pub fn fastest_peer(&self) -> Option<f64> {
-        let peers =
-            self.runs.keys().filter(|tool| tool.has_repository() && **tool != Tool::Colvault);
+        let peers = self.runs.keys().filter(|tool| tool.is_peer());
         peers.filter_map(|tool| self.median(*tool, |usage| usage.wall)).min_by(f64::total_cmp)
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::ceiling::{cut_hash_compress, write_packs};
 use crate::measure::{measure, sync};
 use crate::report::{Step, median, megabytes};
-use crate::tool::Job;
+use crate::tool::{Job, Tool};
 use crate::workspace::{Workspace, bytes_below};
 use crate::{Common, Outcome};
 
@@ -138,7 +138,12 @@ fn print(
             writeln!(out, "{line}")?;
         }
         if let Some(fastest) = step.fastest_peer() {
-            writeln!(out, "\nfastest of the others: {fastest:.2} s\n")?;
+            let own = step.median(Tool::Colvault, |usage| usage.wall).unwrap_or(f64::NAN);
+            writeln!(
+                out,
+                "\nfastest of restic, rustic and borg: {fastest:.2} s, {:.1} times colvault\n",
+                fastest / own
+            )?;
         }
     }
     if let (Some(work), Some(writing)) =

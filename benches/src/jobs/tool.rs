@@ -16,8 +16,10 @@ pub enum Tool {
     Restic,
     /// Encrypts always; zstd by its own default.
     Rustic,
-    /// Without encryption, zstd level 1.
+    /// Without encryption, zstd at its default level as the two above.
     Borg,
+    /// The same with zstd level 1.
+    BorgFast,
     /// `cp -a --reflink=never`: no repository, only the copy that a restore is compared with.
     Cp,
 }
@@ -40,6 +42,7 @@ impl Tool {
             Tool::Restic => "restic",
             Tool::Rustic => "rustic",
             Tool::Borg => "borg",
+            Tool::BorgFast => "borg zstd,1",
             Tool::Cp => "cp -a",
         }
     }
@@ -48,13 +51,19 @@ impl Tool {
         match self {
             Tool::Colvault => absolute(&common.colvault),
             Tool::Cp => "cp".into(),
-            other => absolute(&common.peers).join("bin").join(other.name()),
+            Tool::Borg | Tool::BorgFast => absolute(&common.peers).join("bin/borg"),
+            Tool::Restic | Tool::Rustic => absolute(&common.peers).join("bin").join(self.name()),
         }
     }
 
     /// Whether it keeps backups.
     pub fn has_repository(self) -> bool {
         self != Tool::Cp
+    }
+
+    /// Whether it is one of the three that are compared with.
+    pub fn is_peer(self) -> bool {
+        matches!(self, Tool::Restic | Tool::Rustic | Tool::Borg)
     }
 
     /// Returns what the tool says of its version.
@@ -101,7 +110,7 @@ impl Job {
                 command.env("RUSTIC_REPOSITORY", repository).env("RUSTIC_PASSWORD", "bench");
                 command.env("RUSTIC_CACHE_DIR", &self.cache).env("RUSTIC_NO_PROGRESS", "true");
             }
-            Tool::Borg => {
+            Tool::Borg | Tool::BorgFast => {
                 command.env("BORG_REPO", repository).env("BORG_BASE_DIR", &self.cache);
                 command.env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
                 command.env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
@@ -122,7 +131,7 @@ impl Job {
         self.archives = 0;
         let arguments: &[&str] = match self.tool {
             Tool::Colvault | Tool::Restic | Tool::Rustic => &["init"],
-            Tool::Borg => &["init", "-e", "none"],
+            Tool::Borg | Tool::BorgFast => &["init", "-e", "none"],
             Tool::Cp => return Ok(()),
         };
         let output = self.command(arguments).output()?;
@@ -138,10 +147,10 @@ impl Job {
         self.archives += 1;
         let source = self.source.as_os_str();
         match self.tool {
-            Tool::Borg => {
+            Tool::Borg | Tool::BorgFast => {
                 let archive = format!("::n{}", self.archives);
-                let mut command =
-                    self.command(&["create", "--compression", "zstd,1", &archive, "."]);
+                let level = if self.tool == Tool::Borg { "zstd" } else { "zstd,1" };
+                let mut command = self.command(&["create", "--compression", level, &archive, "."]);
                 command.current_dir(&self.source);
                 command
             }
@@ -165,7 +174,7 @@ impl Job {
                 command.arg(target);
                 (command, below)
             }
-            Tool::Borg => {
+            Tool::Borg | Tool::BorgFast => {
                 let mut command = self.command(&["extract", &format!("::n{}", self.archives)]);
                 command.current_dir(target);
                 (command, target.to_owned())
