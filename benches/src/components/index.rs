@@ -9,7 +9,7 @@ use colvault_engine::id::{ChunkId, IndexId, random};
 use colvault_engine::index::{CachePlace, ChunkIndex};
 
 use super::synthetic::{CHUNKS_PER_PACK, REPOSITORY, SyntheticIndexes, chunk, pack};
-use super::{peak_memory, processor_seconds};
+use super::{Memory, processor_seconds};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -24,6 +24,7 @@ pub fn run(
     if directory.exists() {
         std::fs::remove_dir_all(directory)?;
     }
+    let memory = Memory::watch();
     let begun = Instant::now();
     let objects = SyntheticIndexes::new(chunks);
     let making = begun.elapsed().as_secs_f64();
@@ -52,11 +53,10 @@ pub fn run(
     writeln!(
         out,
         "load     {seconds:8.1} s ({processor:.1} s of processor), {:.2} million chunks/s; the objects \
-         are made again among it; {:.2} GB on disk, {:.1} bytes a chunk; peak memory {:.0} MB",
+         are made again among it; {:.2} GB on disk, {:.1} bytes a chunk; {memory}",
         chunks as f64 / seconds / 1e6,
         stored as f64 / 1e9,
         stored as f64 / chunks as f64,
-        peak_memory(),
     )?;
     out.flush()?;
     let begun = Instant::now();
@@ -93,11 +93,10 @@ pub fn run(
     let chunks = chunks + added;
     writeln!(
         out,
-        "close    {:8.1} s; {:.2} GB on disk, {:.1} bytes a chunk; peak memory {:.0} MB",
+        "close    {:8.1} s; {:.2} GB on disk, {:.1} bytes a chunk; {memory}",
         begun.elapsed().as_secs_f64(),
         stored as f64 / 1e9,
         stored as f64 / chunks as f64,
-        peak_memory(),
     )?;
     Ok(())
 }

@@ -5,7 +5,11 @@ mod index;
 mod packs;
 mod synthetic;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -60,12 +64,45 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Returns the most memory this process had resident so far, in MB.
-fn peak_memory() -> f64 {
+/// Watches the memory of this process.
+struct Memory {
+    own: Arc<AtomicU64>,
+}
+
+impl Memory {
+    /// Looks ten times a second from now on.
+    fn watch() -> Memory {
+        let own = Arc::new(AtomicU64::new(0));
+        let most = Arc::clone(&own);
+        std::thread::spawn(move || {
+            loop {
+                most.fetch_max(status("RssAnon:"), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Memory { own }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = self.own.load(Ordering::Relaxed).max(status("RssAnon:"));
+        let most = status("VmHWM:");
+        write!(
+            f,
+            "peak memory {} MB own, {} MB with mapped files",
+            own / 1_000_000,
+            most / 1_000_000
+        )
+    }
+}
+
+/// Returns a value of /proc/self/status in bytes.
+fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
-    kib.unwrap_or(0.0) * 1024.0 / 1e6
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 /// Returns the processor time this process has used, in seconds.

@@ -15,7 +15,7 @@ use colvault_engine::pipeline::{StoreOptions, store_chunks};
 use colvault_engine::progress::NullObserver;
 use colvault_engine::repository::{CreateOptions, PACK_BYTES_DEFAULT, Repository};
 
-use super::peak_memory;
+use super::Memory;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -23,6 +23,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Stores chunks of 64 KiB that do not compress in a new repository, and reads them.
 pub fn run(directory: &Path, bytes: u64, out: &mut impl Write) -> Result<(), Error> {
+    let memory = Memory::watch();
     let backend: Arc<dyn Backend> = Arc::new(LocalBackend::create(directory)?);
     let options = CreateOptions {
         cutter: CutterParameters::default(),
@@ -79,7 +80,7 @@ pub fn run(directory: &Path, bytes: u64, out: &mut impl Write) -> Result<(), Err
         backend.get(&key, pack.bytes)?;
     }
     writeln!(out, "read packs   {:6.0} MB/s whole, into memory, from the page cache", rate(begun))?;
-    writeln!(out, "peak memory  {:6.0} MB", peak_memory())?;
+    writeln!(out, "{memory}")?;
     repository.close();
     Ok(())
 }

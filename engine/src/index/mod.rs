@@ -15,6 +15,8 @@
 mod cache;
 mod filter;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
