@@ -17,6 +17,7 @@ mod delta;
 mod exits;
 mod format;
 mod full_disk;
+mod generated;
 mod json;
 mod model;
 mod real_nights;

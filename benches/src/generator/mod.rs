@@ -33,7 +33,7 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-pub use nights::{NightKind, NightOptions, night};
+pub use nights::{NightKind, NightOptions, NightReport, night};
 pub use slot::Codec;
 pub use small_files::{create_small_files, small_files_night};
 

@@ -317,7 +317,7 @@ impl Night<'_> {
     }
 
     fn drop_and_create(&mut self) -> Result<()> {
-        let mut rows = 10_000;
+        let (mut rows, mut codec) = (10_000, self.state.tables[0].codec);
         if self.state.tables.len() > 1
             && let Some(table) = self.state.tables.pop()
         {
@@ -332,7 +332,7 @@ impl Night<'_> {
                 self.state.numbers.freed.extend(freed);
             }
             merge_freed(&mut self.state.numbers.freed);
-            rows = table.rows().max(2) / 2;
+            (rows, codec) = (table.rows().max(2) / 2, table.codec);
             self.report.tables_dropped.push(table.name);
         }
         let number = self.state.tables_made as usize;
@@ -341,7 +341,7 @@ impl Night<'_> {
         let state = &mut *self.state;
         let mut table = Table::new(
             table_name(number),
-            state.tables.first().map_or(Codec::Snappy, |table| table.codec),
+            codec,
             number % state.roots.numbers.len(),
             TEMPLATES[number % TEMPLATES.len()].columns,
             &mut state.numbers,

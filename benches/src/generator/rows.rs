@@ -12,7 +12,7 @@ use super::place::Place;
 use super::random::Random;
 use super::schema::{BLOCK, Kind};
 use super::segment::{Header, header_bytes};
-use super::slot::{CHUNK, Packer};
+use super::slot::{CHUNK, Codec, Packer};
 
 /// Calls `work` for every item on some threads, and returns what it returned, in order.
 pub(super) fn parallel<T: Sync, R: Send>(
@@ -108,7 +108,11 @@ fn write_file(place: &Place, state: &State, task: &Task) -> Result<Written> {
     let table = &state.tables[task.table];
     let column = &table.columns[file.column];
     let header = Header {
-        compression: if file.is_dictionary { 1 } else { table.codec.number() },
+        compression: match (file.is_dictionary, table.codec) {
+            // As seen: dictionaries packed with Snappy say 1, those packed with LZ4 say 3.
+            (true, Codec::Snappy) => 1,
+            _ => table.codec.number(),
+        },
         bytes: match file.is_dictionary {
             true => header_bytes(column.kind.declared_width()),
             false => header_bytes(8),

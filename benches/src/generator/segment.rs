@@ -17,7 +17,7 @@ const POINTERS_AT: u64 = 4096;
 /// The header of a segment file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Header {
-    /// 2 Snappy, 3 LZ4; dictionaries say 1.
+    /// 2 Snappy, 3 LZ4; dictionaries packed with Snappy say 1.
     pub compression: u64,
     /// Control block and pointers.
     pub bytes: usize,

@@ -1,4 +1,10 @@
-//! The cache file: runs, packs and which index objects are in it. The door to redb.
+//! The cache on this host: runs of chunk places in files, and beside them a small database of packs,
+//! runs, and which index objects are in it. The door to redb.
+//!
+//! A change is made durable when the cache is saved; what a crash undoes before that is loaded
+//! again. Runs that were merged are removed only after the database that no longer names them is
+//! durable, so the database a crash leaves names only runs that are there. If they are not, for
+//! whatever reason, everything is thrown away: it is only a cache.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::DirBuilder;
@@ -10,10 +16,8 @@ use redb::{
     TableDefinition,
 };
 
-use super::filter::Filter;
-use super::runs::{
-    BLOCKS, RunEntry, RunWriter, find_in_run, merge_runs, pack_number, prefix_of, read_run,
-};
+use super::filter::{Filter, Token};
+use super::runs::{Run, RunEntry, RunWriter, merge, pack_number, prefix_of};
 use super::{CachePlace, KnownPack, Location, known_pack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ChunkKind;
@@ -21,14 +25,24 @@ use crate::format::index::IndexedPack;
 use crate::format::pack::with_offsets;
 use crate::id::{ChunkId, IndexId, PackId, RepositoryId};
 
-/// Changes whenever the tables do; another version is thrown away.
-const CACHE_VERSION: u64 = 1;
+/// Changes whenever tables or runs do; another version is thrown away.
+const CACHE_VERSION: u64 = 2;
 
-/// Page cache of redb in bytes.
-const PAGE_CACHE_BYTES: usize = 64 << 20;
+/// Page cache of redb in bytes: it holds packs and names only.
+const PAGE_CACHE_BYTES: usize = 16 << 20;
 
-/// Runs of one tier are merged when there are this many.
+/// Runs of one tier are merged when there are this many...
 const RUNS_PER_TIER: usize = 8;
+
+/// ...but while index objects are loaded only when there are this many: a bulk load writes an entry
+/// twice, to a run and to the run it is merged into. Each needs a buffer of 256 KiB.
+const RUNS_PER_TIER_LOADING: usize = 192;
+
+/// While a backup runs, only runs of fewer entries are merged, in a second or two: look-ups wait.
+const MERGED_WHILE_RUNNING_MAX: u64 = 4 << 20;
+
+/// A listing may say anything; for more chunks than these the filter grows as they come.
+const EXPECTED_MAX: u64 = 1 << 30;
 
 /// How many processes can have a cache of their own at once on one host.
 const SLOTS: usize = 16;
@@ -37,37 +51,32 @@ const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta")
 const PACKS: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("packs");
 const PACK_ORDINALS: TableDefinition<'static, &[u8], u32> = TableDefinition::new("pack-ordinals");
 const INDEXES: TableDefinition<'static, &[u8], ()> = TableDefinition::new("index-objects");
-const RUNS: TableDefinition<'static, u32, u64> = TableDefinition::new("runs");
+/// Entries and token of each run.
+const RUNS: TableDefinition<'static, u32, (u64, Token)> = TableDefinition::new("runs");
 
 type Bytes = &'static [u8];
+
+/// When runs are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merging {
+    /// Index objects are being loaded, many of them perhaps.
+    Loading,
+    /// All are loaded.
+    Loaded,
+    /// A backup adds what it has stored.
+    Running,
+}
 
 pub(super) struct Cache {
     database: Database,
     path: Option<PathBuf>,
-    view: View,
+    packs: ReadOnlyTable<u32, Bytes>,
+    runs: BTreeMap<u32, Run>,
+    /// Numbers of the runs, largest first: most known chunks are found at once.
+    largest_first: Vec<u32>,
     filter: Filter,
     chunks: u64,
     filter_is_saved: bool,
-}
-
-/// Tables as of the last change, read without a transaction of one's own.
-struct View {
-    blocks: ReadOnlyTable<Bytes, Bytes>,
-    packs: ReadOnlyTable<u32, Bytes>,
-    /// Entries by run.
-    runs: BTreeMap<u32, u64>,
-}
-
-impl View {
-    fn of(database: &Database) -> Result<Self, redb::Error> {
-        let reading = database.begin_read()?;
-        let mut runs = BTreeMap::new();
-        for run in reading.open_table(RUNS)?.iter()? {
-            let (run, entries) = run?;
-            runs.insert(run.value(), entries.value());
-        }
-        Ok(View { blocks: reading.open_table(BLOCKS)?, packs: reading.open_table(PACKS)?, runs })
-    }
 }
 
 impl Cache {
@@ -90,7 +99,7 @@ impl Cache {
             .set_cache_size(PAGE_CACHE_BYTES)
             .create_with_backend(backend)
             .map_err(|error| failed(None, error))?;
-        Self::prepare(database, None, repository)
+        Self::prepare(database, None, repository).map_err(|error| failed(None, error))
     }
 
     fn in_directory(directory: &Path, repository: RepositoryId) -> Result<Self> {
@@ -101,20 +110,29 @@ impl Cache {
             .map_err(|error| Error::io(directory, "create the cache directory", error))?;
         for slot in 0..SLOTS {
             let path = directory.join(format!("index.{slot}.redb"));
-            let opened = open_database(&path).or_else(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => Err(error),
-                // Damaged, of another version, cut short: it is only a cache.
-                _ => {
-                    std::fs::remove_file(&path).map_err(redb::StorageError::from)?;
-                    open_database(&path)
-                }
-            });
+            let anew = || {
+                std::fs::remove_file(&path).map_err(redb::StorageError::from)?;
+                open_database(&path)
+            };
+            let opened = match open_database(&path) {
+                Err(DatabaseError::DatabaseAlreadyOpen) => Err(DatabaseError::DatabaseAlreadyOpen),
+                Ok(database) => match is_of(&database, repository) {
+                    Ok(true) => Ok(database),
+                    _ => {
+                        drop(database);
+                        anew()
+                    }
+                },
+                // Damaged, cut short: it is only a cache.
+                Err(_) => anew(),
+            };
             let database = match opened {
                 Err(DatabaseError::DatabaseAlreadyOpen) => continue,
                 Err(error) => return Err(failed(Some(&path), error)),
                 Ok(database) => database,
             };
-            return Self::prepare(database, Some(path), repository);
+            return Self::prepare(database, Some(&path), repository)
+                .map_err(|error| failed(Some(&path), error));
         }
         Err(Error::new(
             ErrorKind::Locked,
@@ -125,42 +143,45 @@ impl Cache {
 
     fn prepare(
         database: Database,
-        path: Option<PathBuf>,
+        path: Option<&Path>,
         repository: RepositoryId,
-    ) -> Result<Self> {
-        let open = || -> Result<(View, Option<Filter>), redb::Error> {
-            let writing = database.begin_write()?;
-            {
-                let mut meta = writing.open_table(META)?;
-                let mut wanted = CACHE_VERSION.to_le_bytes().to_vec();
-                wanted.extend_from_slice(&repository.0);
-                let fits = meta.get("identity")?.is_some_and(|found| found.value() == wanted);
-                if !fits {
-                    meta.insert("identity", &wanted[..])?;
-                    meta.remove("filter")?;
-                    clear_tables(&writing)?;
-                }
-                writing.open_table(BLOCKS)?;
-                writing.open_table(PACKS)?;
-                writing.open_table(PACK_ORDINALS)?;
-                writing.open_table(INDEXES)?;
-                writing.open_table(RUNS)?;
-            }
-            writing.commit()?;
-            let token = database.begin_read()?.open_table(META)?.get("filter")?;
-            let filter = token
-                .and_then(|token| token.value().try_into().ok())
-                .zip(path.as_deref())
-                .and_then(|(token, path)| Filter::open(&filter_path(path), token).ok().flatten());
-            Ok((View::of(&database)?, filter))
+    ) -> std::result::Result<Self, redb::Error> {
+        let writing = database.begin_write()?;
+        {
+            writing.open_table(META)?.insert("identity", &identity(repository)[..])?;
+            writing.open_table(PACKS)?;
+            writing.open_table(PACK_ORDINALS)?;
+            writing.open_table(INDEXES)?;
+            writing.open_table(RUNS)?;
+        }
+        writing.commit()?;
+        let runs = open_runs(&database, path)?;
+        let packs = database.begin_read()?.open_table(PACKS)?;
+        let mut cache = Cache {
+            database,
+            path: path.map(Path::to_path_buf),
+            packs,
+            chunks: 0,
+            runs: BTreeMap::new(),
+            largest_first: Vec::new(),
+            filter: Filter::in_memory(0),
+            filter_is_saved: false,
         };
-        let (view, filter) = open().map_err(|error| failed(path.as_deref(), error))?;
-        let chunks = view.runs.values().sum();
-        let filter_is_saved = filter.is_some();
-        let filter = filter.unwrap_or_else(|| Filter::in_memory(0));
-        let mut cache = Cache { database, path, view, filter, chunks, filter_is_saved };
-        if !filter_is_saved {
-            cache.rebuild_filter()?;
+        match runs {
+            Some(runs) => cache.runs = runs,
+            None => cache.clear_tables()?,
+        }
+        cache.remove_strays();
+        cache.runs_changed();
+        let token = cache.database.begin_read()?.open_table(META)?.get("filter")?;
+        let saved = token
+            .and_then(|token| token.value().try_into().ok())
+            .zip(path)
+            .and_then(|(token, path)| Filter::open(&filter_path(path), token).ok().flatten());
+        cache.filter_is_saved = saved.is_some();
+        match saved {
+            Some(filter) => cache.filter = filter,
+            None => cache.rebuild_filter(2 * cache.chunks)?,
         }
         Ok(cache)
     }
@@ -178,7 +199,7 @@ impl Cache {
     }
 
     pub fn index_objects(&self) -> Result<HashSet<IndexId>> {
-        let read = || -> Result<HashSet<IndexId>, redb::Error> {
+        let read = || -> std::result::Result<HashSet<IndexId>, redb::Error> {
             let reading = self.database.begin_read()?;
             let mut names = HashSet::new();
             for name in reading.open_table(INDEXES)?.iter()? {
@@ -191,40 +212,94 @@ impl Cache {
 
     /// Forgets everything but what the cache is for.
     pub fn clear(&mut self) -> Result<()> {
-        let clear = |database: &Database| -> Result<View, redb::Error> {
-            let writing = database.begin_write()?;
-            clear_tables(&writing)?;
-            writing.open_table(META)?.remove("filter")?;
-            writing.commit()?;
-            View::of(database)
-        };
-        self.view = clear(&self.database).map_err(|error| self.failed(error))?;
-        self.chunks = 0;
-        self.rebuild_filter()
+        self.clear_tables()
+            .and_then(|()| self.rebuild_filter(0))
+            .map_err(|error| self.failed(error))
     }
 
-    /// Adds the packs of index objects, as one run.
-    pub fn insert(&mut self, packs: &[IndexedPack], names: &[IndexId]) -> Result<()> {
-        let added: u64 = packs.iter().map(|pack| pack.places.len() as u64).sum();
-        self.view = self.insert_run(packs, names).map_err(|error| self.failed(error))?;
-        self.filter_is_saved = false;
-        self.chunks += added;
-        if self.chunks > self.filter.capacity {
-            return self.rebuild_filter();
+    fn clear_tables(&mut self) -> std::result::Result<(), redb::Error> {
+        let writing = self.database.begin_write()?;
+        writing.delete_table(PACKS)?;
+        writing.delete_table(PACK_ORDINALS)?;
+        writing.delete_table(INDEXES)?;
+        writing.delete_table(RUNS)?;
+        writing.open_table(PACKS)?;
+        writing.open_table(PACK_ORDINALS)?;
+        writing.open_table(INDEXES)?;
+        writing.open_table(RUNS)?;
+        writing.open_table(META)?.remove("filter")?;
+        writing.commit()?;
+        self.packs = self.database.begin_read()?.open_table(PACKS)?;
+        self.runs.clear();
+        self.runs_changed();
+        self.remove_strays();
+        Ok(())
+    }
+
+    /// Brings what follows from the runs up to date.
+    fn runs_changed(&mut self) {
+        self.largest_first = self.runs.keys().copied().collect();
+        self.largest_first.sort_by_key(|number| std::cmp::Reverse(self.runs[number].entries));
+        self.chunks = self.runs.values().map(|run| run.entries).sum();
+    }
+
+    /// Removes files of runs that are not there any more, or were never finished. That they stay
+    /// costs space only.
+    fn remove_strays(&self) {
+        let Some(path) = &self.path else { return };
+        let Some((directory, stem)) = path.parent().zip(path.file_stem()) else { return };
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        for name in entries.map(|entry| entry.file_name()) {
+            let number = name
+                .as_encoded_bytes()
+                .strip_prefix(stem.as_encoded_bytes())
+                .and_then(|rest| rest.strip_prefix(b"."))
+                .and_then(|rest| rest.strip_suffix(b".run"))
+                .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
+            if number.is_some_and(|number| !self.runs.contains_key(&number)) {
+                let _ = std::fs::remove_file(directory.join(name));
+            }
         }
-        for place in packs.iter().flat_map(|pack| &pack.places) {
-            self.filter.insert(&prefix_of(place.id));
+    }
+
+    fn next_run(&self) -> (u32, Option<PathBuf>) {
+        let number = self.runs.last_key_value().map_or(0, |(last, _)| last + 1);
+        (number, self.path.as_deref().map(|path| run_path(path, number)))
+    }
+
+    /// Makes room in the filter for so many chunks in all, and a little more, so that it need not
+    /// grow while they come. A hint: where there is no such room, nothing is lost.
+    pub fn expect(&mut self, chunks: u64) -> Result<()> {
+        let wanted = chunks.min(EXPECTED_MAX) / 8 * 9;
+        if wanted > self.filter.capacity && self.path.is_some() {
+            self.rebuild_filter(wanted).map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
 
-    fn insert_run(&self, packs: &[IndexedPack], names: &[IndexId]) -> Result<View, redb::Error> {
+    /// Adds the packs of index objects, as one run.
+    pub fn insert(
+        &mut self,
+        packs: &[IndexedPack],
+        names: &[IndexId],
+        merging: Merging,
+    ) -> Result<()> {
+        let added = self.insert_run(packs, names).and_then(|()| self.merge_full_tiers(merging));
+        added.map_err(|error| self.failed(error))
+    }
+
+    fn insert_run(
+        &mut self,
+        packs: &[IndexedPack],
+        names: &[IndexId],
+    ) -> std::result::Result<(), redb::Error> {
+        let (number, path) = self.next_run();
         let mut writing = self.database.begin_write()?;
         // The truth is in the repository: what a crash undoes here is loaded again.
         writing.set_durability(Durability::None)?;
-        {
+        let mut entries = Vec::new();
+        let run = {
             writing.open_table(META)?.remove("filter")?;
-            let mut entries = Vec::new();
             let mut pack_table = writing.open_table(PACKS)?;
             let mut ordinals = writing.open_table(PACK_ORDINALS)?;
             let mut next = pack_table.last()?.map_or(0, |(last, _)| last.value() + 1);
@@ -239,71 +314,131 @@ impl Cache {
                         next - 1
                     }
                 };
-                for (offset, place) in with_offsets(&pack.places) {
-                    entries.push(RunEntry {
-                        prefix: prefix_of(place.id),
-                        pack: pack_number(ordinal, pack.kind),
-                        offset,
-                        stored_length: place.stored_length,
-                        raw_length: place.raw_length,
-                    });
-                }
+                entries.reserve(pack.places.len());
+                entries.extend(with_offsets(&pack.places).map(|(offset, place)| RunEntry {
+                    prefix: prefix_of(place.id),
+                    pack: pack_number(ordinal, pack.kind),
+                    offset,
+                    stored_length: place.stored_length,
+                    raw_length: place.raw_length,
+                }));
             }
             entries.sort_unstable();
-            let mut runs = writing.open_table(RUNS)?;
-            let mut blocks = writing.open_table(BLOCKS)?;
-            let run = runs.last()?.map_or(0, |(last, _)| last.value() + 1);
-            if !entries.is_empty() {
-                let mut writer = RunWriter::new(&mut blocks, run);
-                for entry in &entries {
-                    writer.push(entry)?;
-                }
-                runs.insert(run, writer.finish()?)?;
-            }
             let mut index_objects = writing.open_table(INDEXES)?;
             for name in names {
                 index_objects.insert(&name.0[..], ())?;
             }
-        }
+            let mut writer = RunWriter::new(path.as_deref())?;
+            entries.iter().try_for_each(|entry| writer.push(entry))?;
+            let run = writer.finish()?;
+            if run.entries > 0 {
+                writing.open_table(RUNS)?.insert(number, (run.entries, run.token))?;
+            }
+            run
+        };
         writing.commit()?;
-        let mut view = View::of(&self.database)?;
-        while let Some(full) = full_tier(&view.runs) {
-            merge(&self.database, &view, &full)?;
-            view = View::of(&self.database)?;
+        self.packs = self.database.begin_read()?.open_table(PACKS)?;
+        if run.entries > 0 {
+            self.runs.insert(number, run);
         }
-        Ok(view)
+        self.runs_changed();
+        self.filter_is_saved = false;
+        if self.chunks > self.filter.capacity {
+            return self.rebuild_filter(2 * self.chunks);
+        }
+        // In order, so that the filter is written from its beginning to its end.
+        entries.iter().for_each(|entry| self.filter.insert(&entry.prefix));
+        Ok(())
     }
 
-    fn rebuild_filter(&mut self) -> Result<()> {
-        let capacity = (2 * self.chunks).max(1 << 16);
+    fn merge_full_tiers(&mut self, merging: Merging) -> std::result::Result<(), redb::Error> {
+        let (limit, entries_max) = match merging {
+            Merging::Loading => (RUNS_PER_TIER_LOADING, u64::MAX),
+            Merging::Loaded => (RUNS_PER_TIER, u64::MAX),
+            Merging::Running => (RUNS_PER_TIER, MERGED_WHILE_RUNNING_MAX),
+        };
+        while let Some(full) = self.full_tier(limit, entries_max) {
+            self.merge_runs(&full)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the runs of the first tier that has grown full.
+    fn full_tier(&self, limit: usize, entries_max: u64) -> Option<Vec<u32>> {
+        let mut tiers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (number, run) in self.runs.iter().filter(|(_, run)| run.entries < entries_max) {
+            tiers.entry(run.entries.max(1).ilog2() / 3).or_default().push(*number);
+        }
+        let mut full = tiers.into_values().find(|tier| tier.len() >= limit)?;
+        full.truncate(RUNS_PER_TIER_LOADING);
+        Some(full)
+    }
+
+    /// Replaces some runs by one with the same entries, durably.
+    fn merge_runs(&mut self, old: &[u32]) -> std::result::Result<(), redb::Error> {
+        let (number, path) = self.next_run();
+        let mut writer = RunWriter::new(path.as_deref())?;
+        let sources: Vec<&Run> = old.iter().filter_map(|number| self.runs.get(number)).collect();
+        merge(&sources, &mut |entry| writer.push(entry))?;
+        let run = writer.finish()?;
+        self.runs.insert(number, run);
+        self.sync_runs()?;
+        let writing = self.database.begin_write()?;
+        {
+            let mut runs = writing.open_table(RUNS)?;
+            for old in old {
+                runs.remove(*old)?;
+            }
+            let run = &self.runs[&number];
+            runs.insert(number, (run.entries, run.token))?;
+        }
+        writing.commit()?;
+        for old in old {
+            self.runs.remove(old);
+            if let Some(path) = &self.path {
+                // One that stays is a stray when the cache is opened again.
+                let _ = std::fs::remove_file(run_path(path, *old));
+            }
+        }
+        self.runs_changed();
+        Ok(())
+    }
+
+    fn sync_runs(&mut self) -> std::io::Result<()> {
+        self.runs.values_mut().try_for_each(Run::sync)
+    }
+
+    fn rebuild_filter(&mut self, capacity: u64) -> std::result::Result<(), redb::Error> {
+        let capacity = capacity.max(1 << 16);
         let created = match &self.path {
             Some(path) => Filter::create(&filter_path(path), capacity).ok(),
             None => None,
         };
-        // Without its file the filter is in memory: 1.25 bytes a chunk.
-        let mut filter = created.unwrap_or_else(|| Filter::in_memory(capacity));
-        let View { blocks, runs, .. } = &self.view;
-        for run in runs.keys() {
-            read_run(blocks, *run, &mut |entry| {
+        // Without its file the filter is in memory: 1.25 bytes a chunk that is really there.
+        let in_memory = || Filter::in_memory(capacity.min((2 * self.chunks).max(1 << 16)));
+        let mut filter = created.unwrap_or_else(in_memory);
+        for run in self.runs.values() {
+            run.for_each(&mut |entry| {
                 filter.insert(&entry.prefix);
                 Ok(())
-            })
-            .map_err(|error| self.failed(error))?;
+            })?;
         }
         self.filter = filter;
         self.filter_is_saved = false;
         Ok(())
     }
 
-    /// Makes what was loaded durable.
+    /// Merges what a load has left, and makes it durable.
     pub fn finish_load(&mut self) -> Result<()> {
-        self.save().map_err(|error| self.failed(error))
+        let finished = self.merge_full_tiers(Merging::Loaded).and_then(|()| self.save());
+        finished.map_err(|error| self.failed(error))
     }
 
-    fn save(&mut self) -> Result<(), redb::Error> {
+    fn save(&mut self) -> std::result::Result<(), redb::Error> {
         if self.filter_is_saved {
             return Ok(());
         }
+        self.sync_runs()?;
         let token = self.filter.seal();
         let writing = self.database.begin_write()?;
         writing.open_table(META)?.insert("filter", &token[..])?;
@@ -321,29 +456,46 @@ impl Cache {
         self.filter.may_contain(id)
     }
 
-    /// Calls `each` for every place of a chunk until it returns false.
+    /// Calls `each` for every place of a chunk until it returns false; which comes first is
+    /// not said.
     pub fn find(
         &self,
         id: ChunkId,
         kind: ChunkKind,
         each: &mut dyn FnMut(Location) -> bool,
     ) -> Result<()> {
-        self.find_places(id, kind, each).map_err(|error| self.failed(error))
+        self.find_places(&self.largest_first, id, kind, each).map_err(|error| self.failed(error))
+    }
+
+    /// Calls `each` for every place of a chunk, those added last first.
+    pub fn find_newest_first(
+        &self,
+        id: ChunkId,
+        kind: ChunkKind,
+        each: &mut dyn FnMut(Location),
+    ) -> Result<()> {
+        let newest_first: Vec<u32> = self.runs.keys().rev().copied().collect();
+        self.find_places(&newest_first, id, kind, &mut |location| {
+            each(location);
+            true
+        })
+        .map_err(|error| self.failed(error))
     }
 
     fn find_places(
         &self,
+        runs: &[u32],
         id: ChunkId,
         kind: ChunkKind,
         each: &mut dyn FnMut(Location) -> bool,
-    ) -> Result<(), redb::Error> {
+    ) -> std::result::Result<(), redb::Error> {
         let prefix = prefix_of(id);
         let mut entries = Vec::new();
-        for run in self.view.runs.keys().rev() {
+        for run in runs.iter().filter_map(|number| self.runs.get(number)) {
             entries.clear();
-            find_in_run(&self.view.blocks, *run, &prefix, &mut entries)?;
+            run.find(&prefix, &mut entries)?;
             for entry in entries.iter().filter(|entry| entry.kind() == kind) {
-                let pack = self.view.packs.get(entry.ordinal())?;
+                let pack = self.packs.get(entry.ordinal())?;
                 let Some(pack) = pack.and_then(|bytes| decode_pack(bytes.value())) else {
                     continue;
                 };
@@ -362,8 +514,8 @@ impl Cache {
     }
 
     pub fn packs(&self, each: &mut dyn FnMut(KnownPack)) -> Result<()> {
-        let read = |each: &mut dyn FnMut(KnownPack)| -> Result<(), redb::Error> {
-            for pack in self.view.packs.iter()? {
+        let read = |each: &mut dyn FnMut(KnownPack)| -> std::result::Result<(), redb::Error> {
+            for pack in self.packs.iter()? {
                 decode_pack(pack?.1.value()).into_iter().for_each(&mut *each);
             }
             Ok(())
@@ -372,39 +524,7 @@ impl Cache {
     }
 }
 
-/// Returns the runs of the first tier that has grown full.
-fn full_tier(runs: &BTreeMap<u32, u64>) -> Option<Vec<u32>> {
-    let mut tiers: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (run, entries) in runs {
-        tiers.entry(entries.max(&1).ilog2() / 3).or_default().push(*run);
-    }
-    tiers.into_values().find(|tier| tier.len() >= RUNS_PER_TIER)
-}
-
-/// Replaces some runs by one with the same entries. They are read from the view, a transaction of
-/// its own, while the new one is written.
-fn merge(database: &Database, view: &View, old: &[u32]) -> Result<(), redb::Error> {
-    let mut writing = database.begin_write()?;
-    writing.set_durability(Durability::None)?;
-    {
-        let mut runs = writing.open_table(RUNS)?;
-        let mut blocks = writing.open_table(BLOCKS)?;
-        let target = runs.last()?.map_or(0, |(last, _)| last.value() + 1);
-        let mut writer = RunWriter::new(&mut blocks, target);
-        merge_runs(&view.blocks, old, &mut |entry| writer.push(entry))?;
-        let entries = writer.finish()?;
-        for run in old {
-            let (low, high) = (run.to_be_bytes(), (run + 1).to_be_bytes());
-            blocks.retain_in::<&[u8], _>(&low[..]..&high[..], |_, _| false)?;
-            runs.remove(*run)?;
-        }
-        runs.insert(target, entries)?;
-    }
-    writing.commit()?;
-    Ok(())
-}
-
-fn open_database(path: &Path) -> Result<Database, DatabaseError> {
+fn open_database(path: &Path) -> std::result::Result<Database, DatabaseError> {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -417,22 +537,47 @@ fn open_database(path: &Path) -> Result<Database, DatabaseError> {
     Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_with_backend(backend)
 }
 
+fn identity(repository: RepositoryId) -> Vec<u8> {
+    let mut identity = CACHE_VERSION.to_le_bytes().to_vec();
+    identity.extend_from_slice(&repository.0);
+    identity
+}
+
+/// Whether a database is new, or of this version and repository.
+fn is_of(database: &Database, repository: RepositoryId) -> std::result::Result<bool, redb::Error> {
+    let reading = database.begin_read()?;
+    let meta = match reading.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(true),
+        other => other?,
+    };
+    let found = meta.get("identity")?;
+    Ok(found.is_none_or(|found| found.value() == identity(repository)))
+}
+
+/// Opens the runs that the database names; none when one of them is missing or another.
+fn open_runs(
+    database: &Database,
+    path: Option<&Path>,
+) -> std::result::Result<Option<BTreeMap<u32, Run>>, redb::Error> {
+    let mut runs = BTreeMap::new();
+    for run in database.begin_read()?.open_table(RUNS)?.iter()? {
+        let (number, value) = run?;
+        let (number, (entries, token)) = (number.value(), value.value());
+        let opened = path.and_then(|path| Run::open(&run_path(path, number), entries, token));
+        match opened {
+            Some(run) => drop(runs.insert(number, run)),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(runs))
+}
+
 fn filter_path(database: &Path) -> PathBuf {
     database.with_extension("filter")
 }
 
-fn clear_tables(writing: &redb::WriteTransaction) -> Result<(), redb::Error> {
-    writing.delete_table(BLOCKS)?;
-    writing.delete_table(PACKS)?;
-    writing.delete_table(PACK_ORDINALS)?;
-    writing.delete_table(INDEXES)?;
-    writing.delete_table(RUNS)?;
-    writing.open_table(BLOCKS)?;
-    writing.open_table(PACKS)?;
-    writing.open_table(PACK_ORDINALS)?;
-    writing.open_table(INDEXES)?;
-    writing.open_table(RUNS)?;
-    Ok(())
+fn run_path(database: &Path, number: u32) -> PathBuf {
+    database.with_extension(format!("{number}.run"))
 }
 
 fn encode_pack(pack: &KnownPack) -> Vec<u8> {

@@ -14,7 +14,7 @@ use crate::mmap::OwnedMap;
 const BLOCK_LEN: usize = 64;
 const BITS_PER_CHUNK: u64 = 10;
 const HEADER_LEN: usize = 64;
-const MAGIC: [u8; 8] = *b"cvfilt01";
+const MAGIC: [u8; 8] = *b"cvfilt02";
 
 /// The number a filter file and its database share while they belong together.
 pub(super) type Token = [u8; 16];
@@ -102,8 +102,10 @@ impl Filter {
             u64::from_le_bytes(bytes)
         };
         let blocks = (self.bytes().len() - HEADER_LEN) / BLOCK_LEN;
-        // Multiply and shift spreads a 64-bit hash evenly over any number of blocks.
-        let block = ((u128::from(number(0)) * blocks as u128) >> 64) as usize;
+        // Multiply and shift spreads a 64-bit hash evenly over any number of blocks, in the order of
+        // the ids: a sorted run fills the filter from its beginning to its end.
+        let leading = super::runs::leading_number(prefix);
+        let block = ((u128::from(leading) * blocks as u128) >> 64) as usize;
         let (low, high) = (number(8), number(12));
         let bit = |n: u64| {
             let source = if n < 4 { low >> (9 * n) } else { high.rotate_left(23) >> (9 * (n - 4)) };

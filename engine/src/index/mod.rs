@@ -1,9 +1,9 @@
 //! Which chunk is in which pack: durable index objects, and a cache of them on this host.
 //!
-//! The truth are the index objects of the repository. The cache (redb, one file per repository) is
-//! rebuilt from them whenever it does not fit, and its loss costs time only. Memory does not grow
-//! with the number of chunks: they stand in sorted runs inside redb (`runs`), behind a filter in
-//! a memory map (`filter`); only ids claimed since the last flush are held in memory.
+//! The truth are the index objects of the repository. The cache is rebuilt from them whenever it
+//! does not fit, and its loss costs time only. Memory does not grow with the number of chunks: they
+//! stand in sorted runs in files (`runs`), behind a filter in a memory map (`filter`), beside a
+//! small database (`cache`); only ids claimed since the last flush are held in memory.
 //!
 //! Invariants:
 //! * a chunk is *known* when an index object names it, in a pack that is neither doomed nor seen to
@@ -15,6 +15,8 @@
 mod cache;
 mod filter;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,13 +26,13 @@ use crate::backend::{Backend, Key, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::index::{Index, IndexedPack};
-use crate::format::pack::{pack_length_of, with_offsets};
+use crate::format::pack::{PLACE_LEN, pack_length_of, with_offsets};
 use crate::format::{ChunkKind, ObjectKind, RECORD_BYTES_MAX, open_record_of};
 use crate::id::{ChunkId, IndexId, PackId, RepositoryId, hash_stored};
-use cache::Cache;
+use cache::{Cache, Merging};
 
 /// How many chunks are sorted in memory at once when index objects are loaded (some 60 MB).
-const LOAD_BATCH: usize = 1 << 20;
+const LOAD_BATCH: usize = 1 << 19;
 
 /// Claims are spread over this many locks.
 const SHARDS: usize = 64;
@@ -158,7 +160,12 @@ impl ChunkIndex {
             cache.clear()?;
             have.clear();
         }
-        let mut missing: Vec<_> = listed.into_keys().filter(|id| !have.contains(id)).collect();
+        listed.retain(|id, _| !have.contains(id));
+        // An object has little but places; what a listing says is believed as far as it can be true.
+        let places = listed.values().map(|bytes| bytes.min(&RECORD_BYTES_MAX) / PLACE_LEN as u64);
+        let expected = cache.chunks() + places.sum::<u64>();
+        cache.expect(expected)?;
+        let mut missing: Vec<_> = listed.into_keys().collect();
         missing.sort_unstable();
         let mut batch = Vec::new();
         let mut names = Vec::new();
@@ -174,12 +181,13 @@ impl ChunkIndex {
                 Err(error) => report.findings.push(object_finding(&error)?),
             }
             if chunks >= LOAD_BATCH {
-                cache.insert(&std::mem::take(&mut batch), &std::mem::take(&mut names))?;
+                let (packs, names) = (std::mem::take(&mut batch), std::mem::take(&mut names));
+                cache.insert(&packs, &names, Merging::Loading)?;
                 chunks = 0;
             }
         }
         if !names.is_empty() {
-            cache.insert(&batch, &names)?;
+            cache.insert(&batch, &names, Merging::Loading)?;
         }
         cache.finish_load()?;
         Ok(report)
@@ -244,10 +252,7 @@ impl ChunkIndex {
     pub fn locations(&self, id: ChunkId, kind: ChunkKind) -> Result<Vec<Location>> {
         let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
-        cache.find(id, kind, &mut |location| {
-            found.push(location);
-            true
-        })?;
+        cache.find_newest_first(id, kind, &mut |location| found.push(location))?;
         found.extend(self.find_unnamed(id, kind));
         Ok(found)
     }
@@ -276,10 +281,11 @@ impl ChunkIndex {
     /// Takes over packs whose index object `name` is durable, and drops the claims of their
     /// chunks. On failure the claims stay: memory is spent, nothing is lost.
     pub fn add(&self, packs: &[IndexedPack], name: IndexId) -> Result<()> {
-        self.cache
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(packs, std::slice::from_ref(&name))?;
+        self.cache.write().unwrap_or_else(PoisonError::into_inner).insert(
+            packs,
+            std::slice::from_ref(&name),
+            Merging::Running,
+        )?;
         for pack in packs {
             for place in &pack.places {
                 self.claimed[place.id.0[31] as usize % SHARDS]

@@ -1,6 +1,4 @@
-//! What cutting, hashing and compressing cost on real files, each by itself on one core.
-//!
-//!     cargo run --release -p colvault-benches --bin components -- DIR...
+//! What cutting, hashing and compressing cost on files, each by itself on one core.
 //!
 //! Reads every file below the directories, cuts it with the default parameters, and prints the
 //! rates and what each zstd level makes of the chunks that are left after deduplication.
@@ -26,14 +24,11 @@ struct Cut {
     unique: Vec<Vec<u8>>,
 }
 
-fn main() -> std::io::Result<()> {
+/// Measures on every file below some directories.
+pub fn run(directories: &[PathBuf], out: &mut impl Write) -> std::io::Result<()> {
     let mut files = Vec::new();
-    for directory in std::env::args_os().skip(1) {
-        collect(Path::new(&directory), &mut files)?;
-    }
-    let mut out = std::io::stdout().lock();
-    if files.is_empty() {
-        return writeln!(out, "usage: components DIR...");
+    for directory in directories {
+        collect(directory, &mut files)?;
     }
     let mut cut = Cut::default();
     let mut seen = HashSet::new();
