@@ -45,5 +45,11 @@ pub mod restore;
 
 pub mod check;
 
+pub mod spill;
+
+mod reach;
+
+pub mod stats;
+
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::runs::{
     BLOCKS, RunEntry, RunWriter, find_in_run, merge_runs, pack_number, prefix_of, read_run,
 };
-use super::{CachePlace, KnownPack, Location, known_pack};
+use super::{CachePlace, KnownPack, Location, PlacedChunk, known_pack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ChunkKind;
 use crate::format::index::IndexedPack;
@@ -359,6 +359,45 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Calls `each` for every place in packs that are taken, in rising order of the ids' beginnings.
+    pub fn places(
+        &self,
+        takes: &dyn Fn(&KnownPack) -> bool,
+        each: &mut dyn FnMut(PlacedChunk) -> Result<()>,
+    ) -> Result<()> {
+        let mut taken = Vec::new();
+        let mut failure = None;
+        let mut read = || -> Result<(), redb::Error> {
+            for pack in self.view.packs.iter()? {
+                let (ordinal, pack) = pack?;
+                taken.resize(ordinal.value() as usize + 1, false);
+                let is_taken = decode_pack(pack.value()).is_some_and(|pack| takes(&pack));
+                taken[ordinal.value() as usize] = is_taken;
+            }
+            let runs: Vec<u32> = self.view.runs.keys().copied().collect();
+            merge_runs(&self.view.blocks, &runs, &mut |entry| {
+                if taken.get(entry.ordinal() as usize) != Some(&true) {
+                    return Ok(());
+                }
+                let place = PlacedChunk {
+                    prefix: entry.prefix,
+                    kind: entry.kind(),
+                    stored_length: entry.stored_length,
+                    raw_length: entry.raw_length,
+                };
+                each(place).map_err(|error| {
+                    failure = Some(error);
+                    redb::Error::Io(std::io::ErrorKind::Interrupted.into())
+                })
+            })
+        };
+        let outcome = read();
+        match failure {
+            Some(error) => Err(error),
+            None => outcome.map_err(|error| self.failed(error)),
+        }
     }
 
     pub fn packs(&self, each: &mut dyn FnMut(KnownPack)) -> Result<()> {
