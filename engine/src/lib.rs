@@ -51,5 +51,7 @@ mod reach;
 
 pub mod stats;
 
+pub mod diff;
+
 #[cfg(feature = "testing")]
 pub mod testing;
