@@ -53,5 +53,7 @@ pub mod stats;
 
 pub mod diff;
 
+pub mod find;
+
 #[cfg(feature = "testing")]
 pub mod testing;
