@@ -55,5 +55,7 @@ pub mod diff;
 
 pub mod find;
 
+pub mod dump;
+
 #[cfg(feature = "testing")]
 pub mod testing;
