@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{backup, check, init, ls, restore, snapshots};
+use crate::commands::{backup, check, diff, dump, find, init, ls, restore, snapshots, stats};
 use crate::exit;
 
 /// The whole command line.
@@ -88,6 +88,14 @@ pub enum Command {
     Restore(restore::RestoreArgs),
     /// Check that the repository is whole
     Check(check::CheckArgs),
+    /// Show what snapshots hold and take, and what deduplication saves
+    Stats(stats::StatsArgs),
+    /// Show what changed between two snapshots
+    Diff(diff::DiffArgs),
+    /// Find files in snapshots, by name, column, or what they are stored in
+    Find(find::FindArgs),
+    /// Write a file to standard output, or a directory as a tar stream
+    Dump(dump::DumpArgs),
     /// Back up, restore and compare a small bundled deployment
     ///
     /// Works in a directory of its own below $TMPDIR, with a repository and a cache of its own.

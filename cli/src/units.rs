@@ -22,6 +22,39 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Reads a size: a number, and K, M, G, T or P for powers of 1024.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let power = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "K" | "KiB" => 1,
+        "M" | "MiB" => 2,
+        "G" | "GiB" => 3,
+        "T" | "TiB" => 4,
+        "P" | "PiB" => 5,
+        _ => return Err("a size such as 512, 64K or 10M expected".to_owned()),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << (10 * power)));
+    number.ok_or_else(|| "a size such as 512, 64K or 10M expected".to_owned())
+}
+
+/// Reads a time, in the zone of this host unless it names one, as seconds since 1970 and
+/// nanoseconds. A day begins at midnight.
+pub fn parse_time(text: &str) -> Result<(i64, u32), String> {
+    let with_zone = text.parse::<Timestamp>().ok();
+    let here = || {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        Some(civil.to_zoned_datetime(TimeZone::system()).ok()?.timestamp())
+    };
+    let problem =
+        "a time such as 2026-11-23 or 2026-11-23T14:30:00 or 2026-11-23T14:30:00Z expected";
+    let time = with_zone.or_else(here).ok_or(problem)?;
+    let nanoseconds = time.as_nanosecond();
+    let seconds = nanoseconds.div_euclid(1_000_000_000);
+    let rest = nanoseconds.rem_euclid(1_000_000_000);
+    Ok((i64::try_from(seconds).map_err(|_| problem)?, u32::try_from(rest).unwrap_or(0)))
+}
+
 /// Returns a number with a comma between groups of three digits.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -133,6 +166,26 @@ mod tests {
             assert_eq!(count(number), text);
         }
         assert_eq!(counted(1, "file", "files"), "1 file");
+    }
+
+    #[test]
+    fn sizes_and_times_are_read() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("64K", Some(65_536)),
+            ("2GiB", Some(2 << 30)),
+            ("K", None),
+            ("-1", None),
+            ("1.5M", None),
+            ("16777216T", None),
+            ("1X", None),
+        ] {
+            assert_eq!(parse_bytes(text).ok(), number, "{text}");
+        }
+        assert_eq!(parse_time("1970-01-01T00:00:01.5Z"), Ok((1, 500_000_000)));
+        assert_eq!(parse_time("1969-12-31T23:59:59.25+00:00"), Ok((-1, 250_000_000)));
+        assert!(parse_time("2026-11-23").is_ok() && parse_time("2026-11-23 10:00").is_ok());
+        assert!(parse_time("yesterday").is_err());
     }
 
     #[test]

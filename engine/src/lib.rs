@@ -45,5 +45,17 @@ pub mod restore;
 
 pub mod check;
 
+pub mod spill;
+
+mod reach;
+
+pub mod stats;
+
+pub mod diff;
+
+pub mod find;
+
+pub mod dump;
+
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -253,12 +253,65 @@ impl<'a> ManifestReader<'a> {
         }
     }
 
-    /// Reads the next chunk of entries; false at the end.
-    fn fill(&mut self) -> Result<bool> {
+    /// Returns the path of the next entry without reading the chunk it is in; `None` at the end.
+    pub fn peek_path(&mut self) -> Result<Option<&[u8]>> {
+        if self.entries.as_slice().is_empty() {
+            return Ok(self.next_chunk()?.map(|next| next.first_path.as_slice()));
+        }
+        Ok(self.entries.as_slice().first().map(|entry| entry.path.as_slice()))
+    }
+
+    /// Between two chunks, returns where the next one is stored; inside one, and at the end, `None`.
+    pub fn next_chunk(&mut self) -> Result<Option<&ChunkRef>> {
+        if !self.entries.as_slice().is_empty() {
+            return Ok(None);
+        }
         while self.refs.is_empty() {
-            let Some(list) = self.lists.pop_front() else { return Ok(false) };
+            let Some(list) = self.lists.pop_front() else { return Ok(None) };
             self.refs = self.meta.manifest_list(list)?.into();
         }
+        Ok(self.refs.front())
+    }
+
+    /// Whether the next entry has been read.
+    pub fn is_open(&self) -> bool {
+        !self.entries.as_slice().is_empty()
+    }
+
+    /// Reads the next chunk of entries unless the next entry has been read. After an error what is
+    /// behind the chunk comes next.
+    pub fn open_chunk(&mut self) -> Result<()> {
+        if !self.is_open() {
+            self.fill()?;
+        }
+        Ok(())
+    }
+
+    /// Passes over the next chunk of entries unread.
+    pub fn skip_chunk(&mut self) {
+        self.refs.pop_front();
+    }
+
+    /// Passes over chunks that only hold paths before this one, unread.
+    pub fn skip_to(&mut self, path: &[u8]) -> Result<()> {
+        while self.next_chunk()?.is_some() {
+            // A chunk ends where the next one begins, which may be in the next list.
+            if self.refs.len() == 1
+                && let Some(list) = self.lists.pop_front()
+            {
+                self.refs.extend(self.meta.manifest_list(list)?);
+            }
+            match self.refs.get(1) {
+                Some(next) if compare_paths(&next.first_path, path).is_le() => self.skip_chunk(),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next chunk of entries; false at the end.
+    fn fill(&mut self) -> Result<bool> {
+        self.next_chunk()?;
         let Some(next) = self.refs.pop_front() else { return Ok(false) };
         let entries = self.meta.manifest_chunk(next.id)?;
         let object = || format!("manifest chunk {}", next.id);

@@ -20,7 +20,19 @@ use crate::support::program::{
 };
 use crate::support::{require_root, wait_until_not_racy};
 
-const COMMANDS: [&str; 7] = ["init", "backup", "snapshots", "ls", "restore", "check", "demo"];
+const COMMANDS: [&str; 11] = [
+    "init",
+    "backup",
+    "snapshots",
+    "ls",
+    "restore",
+    "check",
+    "stats",
+    "diff",
+    "find",
+    "dump",
+    "demo",
+];
 
 /// Catches an option, a default or an exit code that changes without anybody noticing: all of
 /// them are what scripts rely on.
@@ -403,16 +415,27 @@ fn output_that_nobody_takes_ends_well_or_is_told() {
     }
     place.expect(0, "init -r @/repository");
     place.expect(0, "backup -r @/repository @/source").silent();
+    fs::remove_dir_all(place.path("source")).unwrap();
+    write(place.path("source/other"), "");
+    place.expect(0, "backup -r @/repository @/source").silent();
     for json in ["", " --json"] {
-        let line = format!("ls -r @/repository latest{json}");
-        // As `| head -c 10` does it.
-        let mut command = place.command(&line);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut few = [0; 10];
-        child.stdout.take().unwrap().read_exact(&mut few).unwrap();
-        Ran::of(&line, child.wait_with_output().unwrap()).ended(0).silent();
+        for line in [
+            "ls -r @/repository latest~1",
+            "find -r @/repository ???*",
+            "diff -r @/repository latest~1 latest",
+        ] {
+            let line = format!("{line}{json}");
+            // As `| head -c 10` does it.
+            let mut command = place.command(&line);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut few = [0; 10];
+            child.stdout.take().unwrap().read_exact(&mut few).unwrap();
+            Ran::of(&line, child.wait_with_output().unwrap()).ended(0).silent();
+        }
 
-        for command in ["ls -r @/repository latest", "snapshots -r @/repository"] {
+        for command in
+            ["ls -r @/repository latest~1", "snapshots -r @/repository", "stats -r @/repository"]
+        {
             let line = format!("{command}{json}");
             let mut command = place.command(&line);
             command.stdout(File::options().write(true).open("/dev/full").unwrap());

@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod exotic;
 pub mod nights;
 pub mod program;
+pub mod reached;
 pub mod reader;
 
 use std::path::{Path, PathBuf};

@@ -4,12 +4,20 @@ pub mod backup;
 pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod diff;
+pub mod dump;
+pub mod find;
 pub mod init;
 pub mod ls;
 pub mod restore;
 pub mod snapshots;
+pub mod stats;
+mod temporary;
 
-use colvault_engine::error::Error;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::finding::Findings;
 use colvault_engine::progress::Cancel;
 
@@ -34,6 +42,10 @@ pub fn run(
         Command::Ls(args) => ls::run(args, &context),
         Command::Restore(args) => restore::run(args, &context),
         Command::Check(args) => check::run(args, &context),
+        Command::Stats(args) => stats::run(args, &context),
+        Command::Diff(args) => diff::run(args, &context),
+        Command::Find(args) => find::run(args, &context),
+        Command::Dump(args) => dump::run(args, &context),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args, &context),
     }
@@ -44,9 +56,22 @@ fn exit_of(findings: &Findings) -> Exit {
     if findings.is_empty() { Exit::Done } else { Exit::Findings }
 }
 
+/// Fails once nobody reads the output any more: the rest is worth nothing.
+fn nobody_reads(context: &Context<'_>) -> Result<(), Error> {
+    match context.output.is_closed() {
+        true => Err(Error::new(ErrorKind::Interrupted, "standard output", "nobody reads it")),
+        false => Ok(()),
+    }
+}
+
 /// Says what to do when no snapshot is the one that was asked for.
 fn not_chosen(error: Error) -> Failure {
     Failure::from(error).with_hint("colvault snapshots lists what there is")
+}
+
+/// Returns a path as the engine selects by it: without a slash at its end.
+fn selected_path(path: &Path) -> Vec<u8> {
+    path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec()
 }
 
 /// Splits `SNAPSHOT[:PATH]`.

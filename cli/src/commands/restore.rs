@@ -1,6 +1,5 @@
 //! `colvault restore`
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use colvault_engine::progress::Event;
 use colvault_engine::restore::{RestoreOptions, Select, Target, destinations, restore};
 use colvault_engine::snapshot::{Filter, choose};
 
-use crate::commands::{exit_of, not_chosen, split_snapshot};
+use crate::commands::{exit_of, not_chosen, selected_path, split_snapshot};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::Restored;
@@ -138,7 +137,7 @@ impl RestoreArgs {
             target,
             select: Select {
                 components: self.component.clone(),
-                paths: paths.map(selected).collect(),
+                paths: paths.map(selected_path).collect(),
                 include: globs(&self.include)?,
                 exclude: globs(&self.exclude)?,
             },
@@ -171,11 +170,6 @@ fn refuse_running(snapshot: &Snapshot, options: &RestoreOptions) -> Result<(), F
         .with_hint("stop them first, or restore to another directory"))
 }
 
-/// Returns a path as the engine selects by it: without a slash at its end.
-fn selected(path: &Path) -> Vec<u8> {
-    path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec()
-}
-
 /// Reads `COMPONENT=DIR`.
 fn mapping(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
@@ -194,7 +188,7 @@ mod tests {
     fn arguments_are_read_as_the_engine_wants_them() {
         assert_eq!(mapping("dbroot/1=/a=b"), Ok(("dbroot/1".into(), "/a=b".into())));
         assert!(mapping("dbroot/1").is_err() && mapping("=x").is_err() && mapping("x=").is_err());
-        assert_eq!(selected(Path::new("/var//lib/./x/")), b"/var/lib/x");
-        assert_eq!(selected(Path::new("mysql/")), b"mysql");
+        assert_eq!(selected_path(Path::new("/var//lib/./x/")), b"/var/lib/x");
+        assert_eq!(selected_path(Path::new("mysql/")), b"mysql");
     }
 }

@@ -55,7 +55,7 @@ pub fn run(args: &SnapshotsArgs, context: &Context<'_>) -> Result<Exit, Failure>
 }
 
 /// Returns the last `number` snapshots of each host and group, in order.
-fn latest<'a>(snapshots: &[&'a Named], number: usize) -> Vec<&'a Named> {
+pub(super) fn latest<'a>(snapshots: &[&'a Named], number: usize) -> Vec<&'a Named> {
     let mut seen: HashMap<(&str, &str, &str), usize> = HashMap::new();
     let mut kept: Vec<&Named> = Vec::new();
     for named in snapshots.iter().rev() {

@@ -3,6 +3,8 @@
 //! `snapshots` writes one array, as restic does. Everything goes to standard output but
 //! `exit_error`, which goes to standard error.
 
+mod reports;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -21,7 +23,10 @@ use serde::Serialize;
 
 use super::progress::{Figures, Progress};
 use super::stream::Stream;
-use super::{BackedUp, Checked, Created, ListedEntry, Output, Restored, Snapshots};
+use super::{
+    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
+    Restored, Searched, Snapshots,
+};
 use crate::exit::{Exit, Failure};
 use crate::source::Source;
 use crate::units;
@@ -386,6 +391,40 @@ impl Output for Json {
             total_duration: checked.elapsed.as_secs_f64(),
             findings: &checked.findings.counts,
         })));
+    }
+
+    fn counted(&self, counted: &Counted<'_>) {
+        self.show_counted(counted);
+    }
+
+    fn comparing(&self, _before: &Named, _after: &Named) {}
+
+    fn changed(&self, changed: &ChangedLine<'_>) {
+        self.show_changed(changed);
+    }
+
+    fn compared(&self, compared: &Compared<'_>) {
+        self.show_compared(compared);
+    }
+
+    fn found_in(&self, named: &Named, count: Option<u64>) {
+        self.show_found_in(named, count);
+    }
+
+    fn found(&self, named: &Named, listed: &ListedEntry<'_>) {
+        self.show_found(named, listed);
+    }
+
+    fn searched(&self, searched: &Searched<'_>) {
+        self.show_searched(searched);
+    }
+
+    fn dumped(&self, dumped: &Dumped<'_>) {
+        self.show_dumped(dumped);
+    }
+
+    fn is_for_programs(&self) -> bool {
+        true
     }
 
     #[cfg(feature = "demo")]

@@ -5,9 +5,11 @@
 
 pub mod json;
 mod progress;
+mod reports;
 mod stream;
 pub mod table;
 mod text;
+mod width;
 
 use std::io;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use colvault_engine::snapshot::Named;
 use crate::args::Globals;
 use crate::exit::{Exit, Failure};
 use crate::source::Source;
+pub use reports::{ChangedLine, Compared, Counted, Dumped, Searched};
 
 /// A repository that was just created.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +127,24 @@ pub trait Output: Observer {
     fn restored(&self, restored: &Restored<'_>);
     /// Shows a check.
     fn checked(&self, checked: &Checked<'_>);
+    /// Shows what snapshots hold and take.
+    fn counted(&self, counted: &Counted<'_>);
+    /// Begins the comparison of two snapshots.
+    fn comparing(&self, before: &Named, after: &Named);
+    /// Shows a path that changed.
+    fn changed(&self, changed: &ChangedLine<'_>);
+    /// Shows what changed in all.
+    fn compared(&self, compared: &Compared<'_>);
+    /// Begins what was found in a snapshot, or says how much it is.
+    fn found_in(&self, named: &Named, count: Option<u64>);
+    /// Shows a path that was found.
+    fn found(&self, named: &Named, listed: &ListedEntry<'_>);
+    /// Shows what came of a search.
+    fn searched(&self, searched: &Searched<'_>);
+    /// Shows what was dumped, unless that itself stands on standard output.
+    fn dumped(&self, dumped: &Dumped<'_>);
+    /// Whether every line on standard output is a message for programs.
+    fn is_for_programs(&self) -> bool;
     /// Shows a step of the demonstration, or what came of it.
     #[cfg(feature = "demo")]
     fn demo(&self, message: &crate::demo::message::Message);

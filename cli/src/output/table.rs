@@ -29,15 +29,42 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Returns the lines, none wider than `columns` if that can be: text is shortened, the longest
+    /// first, down to a few characters; numbers, which stand at the right, never are.
+    pub fn lines_within(&self, columns: usize) -> Vec<String> {
+        let mut table = Table { columns: self.columns.clone(), rows: self.rows.clone() };
+        let headings: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let mut widths = self.widths(&headings);
+        loop {
+            let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+            let texts = (0..widths.len()).filter(|at| self.columns[*at].1 == Align::Left);
+            // An id or a time that lost its end is of no use.
+            let long = texts.filter(|at| widths[*at] > SHORTENED_MIN.max(width(&headings[*at])));
+            let Some(longest) = long.max_by_key(|at| widths[*at]).filter(|_| total > columns)
+            else {
+                break;
+            };
+            let least = SHORTENED_MIN.max(width(&headings[longest]));
+            widths[longest] = widths[longest].saturating_sub(total - columns).max(least);
+        }
+        for row in &mut table.rows {
+            for (cell, wide) in row.iter_mut().zip(&widths) {
+                *cell = shortened(cell, *wide);
+            }
+        }
+        table.lines()
+    }
+
+    fn widths(&self, headings: &[String]) -> Vec<usize> {
+        let column = |at: usize| self.rows.iter().map(move |row| width(&row[at]));
+        let wide = |at: usize| column(at).chain([width(&headings[at])]).max().unwrap_or(0);
+        (0..headings.len()).map(wide).collect()
+    }
+
     /// Returns the lines: headings, a rule, the rows.
     pub fn lines(&self) -> Vec<String> {
         let headings: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
-        let widths: Vec<usize> = (0..headings.len())
-            .map(|at| {
-                let cells = self.rows.iter().chain([&headings]).map(|row| width(&row[at]));
-                cells.max().unwrap_or(0)
-            })
-            .collect();
+        let widths = self.widths(&headings);
         let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
         let mut lines = vec![self.line(&headings, &widths), rule];
         lines.extend(self.rows.iter().map(|row| self.line(row, &widths)));
@@ -57,6 +84,22 @@ impl Table {
     }
 }
 
+/// Text is not shortened below this many characters: ids, and times to the minute, stay whole.
+const SHORTENED_MIN: usize = 16;
+
+/// Returns a text with its middle left out, if it is too long: names differ at both ends.
+fn shortened(text: &str, wide: usize) -> String {
+    let length = width(text);
+    if length <= wide || wide < 3 {
+        return text.to_owned();
+    }
+    let head = (wide - 1).div_ceil(2);
+    let tail = wide - 1 - head;
+    let head: String = text.chars().take(head).collect();
+    let tail: String = text.chars().skip(length - tail).collect();
+    format!("{head}…{tail}")
+}
+
 /// Returns how many characters a text has.
 fn width(text: &str) -> usize {
     text.chars().count()
@@ -65,6 +108,22 @@ fn width(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_gives_way_and_numbers_do_not() {
+        let mut table =
+            Table::new(&[("ID", Align::Left), ("Name", Align::Left), ("Size", Align::Right)]);
+        let long = "/var/lib/mysql/a/very/long/name/größer.frm";
+        table.row(vec!["0123abcd".into(), long.into(), "1023.9 MiB".into()]);
+        table.row(vec!["0123abcd".into(), "short".into(), "1 B".into()]);
+        let lines = table.lines_within(44);
+        assert!(lines.iter().all(|line| width(line) <= 44), "{lines:?}");
+        assert_eq!(lines[2], "0123abcd  /var/lib/my…größer.frm  1023.9 MiB");
+        assert_eq!(lines[3], "0123abcd  short                          1 B");
+        assert_eq!(table.lines_within(200), table.lines());
+        // Where there is no room at all it is too wide, and whole where it matters.
+        assert_eq!(table.lines_within(1)[2], "0123abcd  /var/lib…ßer.frm  1023.9 MiB");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

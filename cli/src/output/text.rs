@@ -1,5 +1,7 @@
 //! Text for people: what happened, what it cost, what to do next.
 
+mod reports;
+
 use std::io::{self, Write};
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
@@ -12,7 +14,10 @@ use colvault_engine::snapshot::Named;
 use super::progress::Bar;
 use super::stream::Stream;
 use super::table::{Align, Table};
-use super::{BackedUp, Checked, Created, ListedEntry, Output, Restored, Snapshots};
+use super::{
+    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
+    Restored, Searched, Snapshots,
+};
 use crate::exit::{Exit, Failure};
 use crate::source::Source;
 use crate::units::{bytes, count, counted, duration, local_time, permissions, rate, ratio};
@@ -242,6 +247,42 @@ impl Output for Text {
             ),
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
+    }
+
+    fn counted(&self, counted: &Counted<'_>) {
+        self.show_counted(counted);
+    }
+
+    fn comparing(&self, before: &Named, after: &Named) {
+        self.show_comparing(before, after);
+    }
+
+    fn changed(&self, changed: &ChangedLine<'_>) {
+        self.show_changed(changed);
+    }
+
+    fn compared(&self, compared: &Compared<'_>) {
+        self.show_compared(compared);
+    }
+
+    fn found_in(&self, named: &Named, count: Option<u64>) {
+        self.show_found_in(named, count);
+    }
+
+    fn found(&self, _named: &Named, listed: &ListedEntry<'_>) {
+        self.show_found(listed);
+    }
+
+    fn searched(&self, searched: &Searched<'_>) {
+        self.show_searched(searched);
+    }
+
+    fn dumped(&self, dumped: &Dumped<'_>) {
+        self.show_dumped(dumped);
+    }
+
+    fn is_for_programs(&self) -> bool {
+        false
     }
 
     #[cfg(feature = "demo")]

@@ -18,7 +18,7 @@ use redb::{
 
 use super::filter::{Filter, Token};
 use super::runs::{Run, RunEntry, RunWriter, merge, pack_number, prefix_of};
-use super::{CachePlace, KnownPack, Location, known_pack};
+use super::{CachePlace, KnownPack, Location, PlacedChunk, known_pack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ChunkKind;
 use crate::format::index::IndexedPack;
@@ -513,14 +513,55 @@ impl Cache {
         Ok(())
     }
 
+    /// Calls `each` for every place in packs that are taken, in rising order of the ids' beginnings.
+    pub fn places(
+        &self,
+        takes: &dyn Fn(&KnownPack) -> bool,
+        each: &mut dyn FnMut(PlacedChunk) -> Result<()>,
+    ) -> Result<()> {
+        let mut taken = Vec::new();
+        self.packs_by_ordinal(&mut |ordinal, pack| {
+            taken.resize(ordinal as usize + 1, false);
+            taken[ordinal as usize] = takes(&pack);
+        })?;
+        let mut failure = None;
+        let runs: Vec<&Run> = self.runs.values().collect();
+        let merged = merge(&runs, &mut |entry| {
+            if taken.get(entry.ordinal() as usize) != Some(&true) {
+                return Ok(());
+            }
+            let place = PlacedChunk {
+                prefix: entry.prefix,
+                kind: entry.kind(),
+                stored_length: entry.stored_length,
+                raw_length: entry.raw_length,
+            };
+            each(place).map_err(|error| {
+                failure = Some(error);
+                std::io::ErrorKind::Interrupted.into()
+            })
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => merged.map_err(|error| self.failed(redb::StorageError::from(error))),
+        }
+    }
+
     pub fn packs(&self, each: &mut dyn FnMut(KnownPack)) -> Result<()> {
-        let read = |each: &mut dyn FnMut(KnownPack)| -> std::result::Result<(), redb::Error> {
+        self.packs_by_ordinal(&mut |_, pack| each(pack))
+    }
+
+    fn packs_by_ordinal(&self, each: &mut dyn FnMut(u32, KnownPack)) -> Result<()> {
+        let mut read = || -> std::result::Result<(), redb::Error> {
             for pack in self.packs.iter()? {
-                decode_pack(pack?.1.value()).into_iter().for_each(&mut *each);
+                let (ordinal, pack) = pack?;
+                if let Some(pack) = decode_pack(pack.value()) {
+                    each(ordinal.value(), pack);
+                }
             }
             Ok(())
         };
-        read(each).map_err(|error| self.failed(error))
+        read().map_err(|error| self.failed(error))
     }
 }
 

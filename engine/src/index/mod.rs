@@ -61,6 +61,27 @@ pub struct KnownPack {
     pub bytes: u64,
 }
 
+/// The first bytes of a chunk id, by which the index tells chunks apart: 160 bits of a keyed hash.
+pub type IdPrefix = [u8; runs::PREFIX_LEN];
+
+/// Returns the beginning of an id.
+pub fn prefix_of(id: ChunkId) -> IdPrefix {
+    runs::prefix_of(id)
+}
+
+/// One stored copy of a chunk, as [`ChunkIndex::places`] gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedChunk {
+    /// The beginning of its id.
+    pub prefix: IdPrefix,
+    /// What it holds.
+    pub kind: ChunkKind,
+    /// Stored bytes, codec byte included.
+    pub stored_length: u32,
+    /// Raw bytes.
+    pub raw_length: u32,
+}
+
 /// Where the cache is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CachePlace {
@@ -230,6 +251,18 @@ impl ChunkIndex {
         Ok(found.or_else(|| self.find_unnamed(id, kind)))
     }
 
+    /// Returns where a chunk is of which only the beginning of the id is known.
+    pub fn find_by_prefix(&self, prefix: IdPrefix, kind: ChunkKind) -> Result<Option<Location>> {
+        let mut id = ChunkId([0; 32]);
+        id.0[..prefix.len()].copy_from_slice(&prefix);
+        if let Some(location) = self.find(id, kind)? {
+            return Ok(Some(location));
+        }
+        let unnamed = self.unnamed.read().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(id, of): &(ChunkId, ChunkKind)| *of == kind && prefix_of(*id) == prefix;
+        Ok(unnamed.iter().find(|(key, _)| is_it(key)).map(|(_, location)| *location))
+    }
+
     fn find_unnamed(&self, id: ChunkId, kind: ChunkKind) -> Option<Location> {
         self.unnamed.read().unwrap_or_else(PoisonError::into_inner).get(&(id, kind)).copied()
     }
@@ -300,6 +333,17 @@ impl ChunkIndex {
     /// Calls `each` for every pack that an index object names.
     pub fn packs(&self, each: &mut dyn FnMut(KnownPack)) -> Result<()> {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).packs(each)
+    }
+
+    /// Calls `each` for every copy of every chunk in the packs that `takes` wants, in rising order
+    /// of the beginning of their ids: one pass over the runs at sequential speed. Ends with the
+    /// first error of `each`. Packs that no index object names are not among them.
+    pub fn places(
+        &self,
+        takes: &dyn Fn(&KnownPack) -> bool,
+        each: &mut dyn FnMut(PlacedChunk) -> Result<()>,
+    ) -> Result<()> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).places(takes, each)
     }
 
     /// Returns how many chunks the index objects name, repetitions included.

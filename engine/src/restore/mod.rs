@@ -294,9 +294,10 @@ impl ComponentRun<'_> {
 
 /// What tells hard links of one file: device, inode, and the content, since an inode may have been
 /// given to another file while a live tree was read.
-type LinkGroup = (u64, u64, u64, u64);
+pub(crate) type LinkGroup = (u64, u64, u64, u64);
 
-fn link_group(entry: &Entry) -> Option<LinkGroup> {
+/// Returns the group of a file that may have several names.
+pub(crate) fn link_group(entry: &Entry) -> Option<LinkGroup> {
     let (Some(device), Node::File { size, extents }) = (entry.hard_link, &entry.node) else {
         return None;
     };

@@ -16,6 +16,7 @@ mod discover;
 mod interrupted;
 mod rooted;
 mod running;
+mod segment_path;
 mod trees;
 
 #[cfg(test)]
@@ -26,3 +27,4 @@ pub use discover::{Deployment, Topology, discover};
 pub use interrupted::is_interrupted_write;
 pub use rooted::{Resolved, Root};
 pub use running::{Running, running_daemons};
+pub use segment_path::{ObjectClass, SegmentPath};

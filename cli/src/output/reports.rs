@@ -1,0 +1,79 @@
+//! What the commands that look into snapshots hand over to be shown.
+
+use std::path::Path;
+use std::time::Duration;
+
+use colvault_engine::diff::{ChangedPath, DiffReport};
+use colvault_engine::dump::DumpReport;
+use colvault_engine::find::FindReport;
+use colvault_engine::finding::Findings;
+use colvault_engine::id::RepositoryId;
+use colvault_engine::snapshot::Named;
+use colvault_engine::stats::StatsReport;
+
+use crate::commands::stats::By;
+
+/// What snapshots hold and take.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// Where the repository is.
+    pub location: &'a str,
+    /// Its id.
+    pub id: RepositoryId,
+    /// What stands in a row.
+    pub by: By,
+    /// How many rows to show.
+    pub limit: usize,
+    /// How many snapshots were not asked for.
+    pub others: u64,
+    /// The figures, rows in order.
+    pub report: &'a StatsReport,
+    /// What was found.
+    pub findings: &'a Findings,
+}
+
+/// A path that changed.
+#[derive(Clone, Copy, Debug)]
+pub struct ChangedLine<'a> {
+    /// How it changed.
+    pub changed: &'a ChangedPath<'a>,
+    /// Its path as the source named it, in text form.
+    pub path: &'a str,
+}
+
+/// Two snapshots that were compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// The first.
+    pub before: &'a Named,
+    /// The second.
+    pub after: &'a Named,
+    /// What changed.
+    pub report: &'a DiffReport,
+    /// What was found.
+    pub findings: &'a Findings,
+}
+
+/// A search that came to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Searched<'a> {
+    /// What was searched.
+    pub report: &'a FindReport,
+    /// What was found to be wrong.
+    pub findings: &'a Findings,
+}
+
+/// What was written to a file or to standard output.
+#[derive(Clone, Copy, Debug)]
+pub struct Dumped<'a> {
+    /// The snapshot.
+    pub named: &'a Named,
+    /// What was written.
+    pub report: &'a DumpReport,
+    /// The file, unless it was standard output.
+    pub output: Option<&'a Path>,
+    /// What was found.
+    pub findings: &'a Findings,
+    /// How long it took.
+    pub elapsed: Duration,
+}
