@@ -1,18 +1,23 @@
 //! What `dump` writes is what was backed up: a file byte by byte, a tree as a tar stream that the
 //! system's tar unpacks to the same tree; or it ends with an error.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use colvault_engine::backend::MemoryBackend;
+use colvault_engine::backend::{Backend, Key, MemoryBackend};
 use colvault_engine::dump::{DumpOptions, DumpReport, dump};
 use colvault_engine::error::{ErrorKind, Result};
 use colvault_engine::finding::FindingKind;
-use colvault_engine::format::manifest::Node;
+use colvault_engine::format::extent::Extent;
+use colvault_engine::format::manifest::{Entry, Node};
+use colvault_engine::format::{self, ChunkKind, Header, ObjectKind};
+use colvault_engine::id::{ChunkId, IdKey, PackId, SessionId, hash_stored, random};
 use colvault_engine::index::CachePlace;
+use colvault_engine::manifest::{ManifestWriter, MetaStore};
 use colvault_engine::progress::{Cancel, NullObserver};
 use colvault_engine::testing::trees::{Random, mixed_bytes, write_tree};
 
@@ -20,7 +25,7 @@ use crate::support::compare::{self, Leave, assert_equal};
 use crate::support::nights::bundled;
 use crate::support::program::{Place, Ran, names, run_other, write};
 use crate::support::reached::World;
-use crate::support::{COMPONENT, PACK_BYTES, Store, disk, exotic, quick, require_root, seed};
+use crate::support::{COMPONENT, PACK_BYTES, Store, disk, exotic, now, quick, require_root, seed};
 
 /// Dumps a path, or everything, of the latest snapshot.
 fn dump_to(store: &Store, path: Option<&[u8]>, out: &mut dyn Write) -> Result<DumpReport> {
@@ -258,6 +263,109 @@ fn what_was_not_read_when_it_was_backed_up_is_a_finding() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     }
+}
+
+/// Takes chunks of manifests, to be put into a pack by the test.
+struct Collected {
+    key: IdKey,
+    chunks: RefCell<Vec<(ChunkId, Vec<u8>)>>,
+}
+
+impl MetaStore for Collected {
+    fn store_meta(&self, raw: &[u8]) -> Result<ChunkId> {
+        let id = self.key.chunk_id(raw);
+        self.chunks.borrow_mut().push((id, raw.to_vec()));
+        Ok(id)
+    }
+}
+
+/// Adds a snapshot like the latest one, but with these entries.
+fn add_snapshot(store: &Store, entries: &[Entry]) {
+    let repository = store.open().unwrap();
+    let chunks = RefCell::default();
+    let collected = Collected { key: repository.id_key().clone(), chunks };
+    let mut writer = ManifestWriter::new(&collected);
+    entries.iter().for_each(|entry| writer.push(entry).unwrap());
+    let manifest = writer.finish().unwrap();
+    let session = SessionId(random());
+    let header =
+        Header::new(ObjectKind::MetaPack, repository.chunk_features(), repository.id(), session);
+    let (mut pack, mut places) = (header.encode().to_vec(), Vec::new());
+    for (id, raw) in collected.chunks.take() {
+        let raw_length = u32::try_from(raw.len()).unwrap();
+        places.push(format::pack::Place { id, stored_length: raw_length + 1, raw_length });
+        pack.push(0);
+        pack.extend(raw);
+    }
+    pack.extend(format::pack::encode_trailer(&places));
+    let id = PackId(hash_stored(&[&pack]));
+    store.backend.put_new(&Key::Pack(id), &[&pack]).unwrap();
+    let packs = vec![format::index::IndexedPack { id, kind: ChunkKind::Meta, places }];
+    let index = format::index::Index { packs, ..Default::default() };
+    repository.create_index(session, &index).unwrap();
+    let mut snapshot = store.latest().snapshot;
+    snapshot.time = now();
+    snapshot.components[0].manifest = manifest;
+    let body = serde_json::to_vec(&snapshot).unwrap();
+    let key = Key::Snapshot(session);
+    repository.create_record(&key, ObjectKind::Snapshot, session, &body).unwrap();
+}
+
+/// Catches parts of chunks that begin or end elsewhere, content that was lost before it was stored
+/// and is dumped without a word, and a content list that nests for ever.
+#[test]
+fn every_kind_of_extent_is_dumped_as_a_restore_writes_it() {
+    let place = quick();
+    let source = place.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let content = Random::new(4).bytes(5000);
+    fs::write(source.join("file"), &content).unwrap();
+    let store = Store::memory();
+    store.backup(&source);
+    let world = World::read(&store);
+    let [base, file] = &world.snapshots[0].entries[..] else { panic!("a directory and a file") };
+    let [Extent::Chunk { id, .. }] = *file.entry.extents() else { panic!("one chunk") };
+    let slice = |offset, length| Extent::Slice { id, chunk_length: 5000, offset, length };
+    let extents = vec![
+        slice(10, 20),
+        Extent::Lost { length: 1000 },
+        slice(4000, 1000),
+        Extent::Zero { length: 5 },
+        Extent::Hole { length: 7 },
+        Extent::Chunk { id, length: 5000 },
+    ];
+    let size = extents.iter().map(Extent::length).sum();
+    let entry = Entry { node: Node::File { size, extents }, ..file.entry.clone() };
+    add_snapshot(&store, &[base.entry.clone(), entry]);
+    let mut expected = content[10..30].to_vec();
+    expected.resize(1020, 0);
+    expected.extend(&content[4000..]);
+    expected.resize(2032, 0);
+    expected.extend(&content);
+    let mut dumped = Vec::new();
+    let report = dump_to(&store, Some(b"file"), &mut dumped).unwrap();
+    assert!(dumped == expected, "every extent is where it belongs");
+    assert_eq!(report.findings.total(), 1);
+    let finding = &report.findings.listed[0];
+    assert_eq!(finding.kind, FindingKind::LostContent);
+    assert!(finding.detail.starts_with("1000 bytes from byte 20 "), "{finding:?}");
+    let target = place.path().join("restored");
+    store.restore_with(&store.latest(), &target, |_| ()).unwrap();
+    assert!(fs::read(target.join("file")).unwrap() == expected, "as a restore writes it");
+    let mut archive = Vec::new();
+    assert_eq!(dump_to(&store, None, &mut archive).unwrap().findings.total(), 1);
+    unpack(&archive, &place.path().join("unpacked"));
+    let unpacked = place.path().join("unpacked").join(COMPONENT).join("file");
+    assert!(fs::read(unpacked).unwrap() == expected, "in an archive, too");
+
+    // A list that is not there: nothing of it is made up.
+    let extents = vec![Extent::List { id: ChunkId([9; 32]), length: 5000 }];
+    let entry = Entry { node: Node::File { size: 5000, extents }, ..file.entry.clone() };
+    add_snapshot(&store, &[base.entry.clone(), entry]);
+    let mut dumped = Vec::new();
+    let error = dump_to(&store, Some(b"file"), &mut dumped).unwrap_err();
+    assert_eq!((error.kind(), dumped.len()), (ErrorKind::Corrupt, 0), "{error}");
+    assert!(error.to_string().contains("a list of its content cannot be had"), "{error}");
 }
 
 /// Catches a program that complains about a reader that has had enough, writes to a terminal
