@@ -1,4 +1,4 @@
-//! Reading packs: trailers, and whole packs.
+//! Reading packs: trailers, and which chunks are read at once.
 //!
 //! Packs are written by [`crate::pipeline`]; source of the layout: FORMAT.md 4.1.
 
@@ -8,6 +8,14 @@ use crate::format::index::IndexedPack;
 use crate::format::pack::{FOOTER_LEN, decode_footer, decode_trailer};
 use crate::format::{ChunkKind, HEADER_LEN, Header, ObjectKind, expect_header};
 use crate::id::{PackId, RepositoryId};
+use crate::index::Location;
+
+/// One read takes at most this many bytes of a pack...
+const READ_BYTES_MAX: u64 = 4 << 20;
+/// ...that are at most this many raw bytes, unless one chunk alone is more...
+const RAW_BYTES_MAX: u64 = 8 << 20;
+/// ...and reads over gaps up to this long rather than asking twice.
+const GAP_BYTES_MAX: u64 = 64 << 10;
 
 /// Reads what a pack of `bytes` stored bytes says of itself: its kind and its chunks.
 ///
@@ -53,4 +61,65 @@ pub fn read_trailer(
 /// Returns how many bytes [`read_trailer`] reads of a pack with so many chunks.
 pub fn trailer_bytes(chunks: usize) -> u64 {
     (HEADER_LEN + FOOTER_LEN + chunks * crate::format::pack::PLACE_LEN) as u64
+}
+
+/// Groups what is to be read, sorted by pack and offset, into stretches that are read at once: in
+/// the order given, none of them empty.
+pub fn stretches<T>(wanted: Vec<T>, place: impl Fn(&T) -> &Location) -> Vec<Vec<T>> {
+    let mut stretches: Vec<Vec<T>> = Vec::new();
+    let mut raw_bytes = 0;
+    for next in wanted {
+        let at = place(&next);
+        let raw = u64::from(at.raw_length);
+        let fits = |stretch: &&mut Vec<T>| {
+            stretch.first().zip(stretch.last()).is_some_and(|(first, last)| {
+                let (first, last) = (place(first), place(last));
+                first.pack == at.pack
+                    && u64::from(at.offset) <= last.end() + GAP_BYTES_MAX
+                    && at.end() - u64::from(first.offset) <= READ_BYTES_MAX
+                    && raw_bytes + raw <= RAW_BYTES_MAX
+            })
+        };
+        match stretches.last_mut().filter(fits) {
+            Some(stretch) => {
+                raw_bytes += raw;
+                stretch.push(next);
+            }
+            None => {
+                raw_bytes = raw;
+                stretches.push(vec![next]);
+            }
+        }
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_read_at_once_and_far_or_large_ones_are_not() {
+        let location = |pack: u8, offset: u32, stored_length: u32, raw_length: u32| Location {
+            pack: PackId([pack; 32]),
+            offset,
+            stored_length,
+            raw_length,
+        };
+        let gap = u32::try_from(GAP_BYTES_MAX).unwrap();
+        let wanted = vec![
+            location(1, 80, 1000, 2000),
+            // A gap that is read over, and one that is not.
+            location(1, 1080 + gap, 1000, 2000),
+            location(1, 2080 + 2 * gap + 1, 1000, 2000),
+            // Another pack.
+            location(2, 2080 + 2 * gap + 1, 3 << 20, 3 << 20),
+            // Too long to be read with it, and then too many raw bytes.
+            location(2, 2080 + 2 * gap + 1 + (3 << 20), 2 << 20, 2 << 20),
+            location(2, 2080 + 2 * gap + 1 + (5 << 20), 1000, 7 << 20),
+        ];
+        let lengths: Vec<usize> =
+            stretches(wanted, |location| location).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [2, 1, 1, 1, 1]);
+    }
 }

@@ -70,13 +70,15 @@ struct TwoNights {
     before: BTreeMap<PathBuf, Content>,
     after: BTreeMap<PathBuf, Content>,
     report: NightReport,
+    rows_before: u64,
 }
 
 impl TwoNights {
     /// Makes both; each holds together, and no file changes without a new time.
     fn of(bytes: u64, unpacked_ratio: f64, kind: NightKind, share: f64) -> TwoNights {
         let root = quick();
-        create(root.path(), &CreateOptions { unpacked_ratio, ..options(bytes, 2) }).unwrap();
+        let options = CreateOptions { unpacked_ratio, ..options(bytes, 2) };
+        let rows_before = create(root.path(), &options).unwrap().rows;
         assert_clean(root.path());
         let before = contents(root.path());
         let report = night(root.path(), &night_options(1, kind, share)).unwrap();
@@ -86,7 +88,7 @@ impl TwoNights {
             let Some(old) = before.get(path) else { continue };
             assert!(old.bytes == new.bytes || old.mtime < new.mtime, "{path:?} changed unseen");
         }
-        TwoNights { root, before, after, report }
+        TwoNights { root, before, after, report, rows_before }
     }
 
     /// Returns the segment files of tables that are there on both nights and differ.
@@ -124,7 +126,7 @@ fn assert_clean(root: &Path) {
     let reading = reader::read(root);
     assert_eq!(reading.problems, Vec::<String>::new());
     assert_eq!(reading.roots, [1, 2, 4]);
-    assert_eq!((reading.rows, reading.catalog_files), (4, 41));
+    assert_eq!((reading.tables, reading.catalog_files), (4, 41));
     assert_eq!(reading.slots, reading.snappy + reading.lz4);
     assert!(reading.snappy > 0 && reading.lz4 > 0 && reading.tokens > 1000 && reading.pages > 50);
 }
@@ -169,10 +171,10 @@ fn the_reader_knows_real_nights_and_sees_damage() {
     require_root("files of the server's user");
     let place = quick();
     let nights = bundled(place.path(), 4);
-    for (night, (files, rows)) in nights.iter().zip([(87, 7), (87, 7), (87, 7), (79, 6)]) {
+    for (night, (files, tables)) in nights.iter().zip([(87, 7), (87, 7), (87, 7), (79, 6)]) {
         let reading = reader::read(night);
         assert_eq!(reading.problems, Vec::<String>::new(), "{}", night.display());
-        assert_eq!((reading.files, reading.slots, reading.rows), (files, files, rows));
+        assert_eq!((reading.files, reading.slots, reading.tables), (files, files, tables));
         assert_eq!((reading.lz4, reading.catalog_files, &reading.roots[..]), (8, 41, &[1][..]));
         assert!(reading.unpacked > 10 * reading.stored, "{reading:?}");
         assert!(reading.tokens > 40_000 && reading.pages > 200 && reading.extents > 100);
@@ -319,7 +321,14 @@ fn a_delete_touches_every_column_file_of_its_table() {
     assert!(after.is_none_or(|content| is_dictionary(&content.bytes)), "{last} is the last");
     assert!(nights.changed().iter().all(|(_, _, new)| !is_dictionary(&new.bytes)));
     assert!(nights.report.rows_deleted > 1000);
-    assert!(reader::read(nights.root.path()).stale > 0, "a shorter payload leaves its former end");
+    let reading = reader::read(nights.root.path());
+    assert!(reading.stale > 0, "a shorter payload leaves its former end");
+    // What is deleted stays so when rows are added behind it.
+    let added = night(nights.root.path(), &night_options(2, NightKind::Append, 0.05)).unwrap();
+    assert_clean(nights.root.path());
+    let rows = reader::read(nights.root.path()).rows;
+    assert_eq!(rows, reading.rows + added.rows_added);
+    assert_eq!(reading.rows, nights.rows_before - nights.report.rows_deleted);
     assert!(nights.added().is_empty() && nights.removed().is_empty());
 }
 

@@ -57,9 +57,11 @@ class Reader:
         self.root = root
         self.problems = []
         self.counts = dict(files=0, slots=0, snappy=0, lz4=0, stored=0, unpacked=0, stale=0,
-                           catalog_files=0, pages=0, extents=0, tokens=0, rows=0)
+                           catalog_files=0, pages=0, extents=0, tokens=0, tables=0,
+                           rows=0)
         self.types = {}
         self.blocks_of = {}
+        self.rows_of = {}
 
     def wrong(self, place, text):
         self.problems.append(f"{place}: {text}")
@@ -295,6 +297,8 @@ class Reader:
     def column(self, path, unpacked, entries, data_type, width):
         empty = int.from_bytes(empty_value(data_type, width), "little")
         values = array.array({1: "B", 2: "H", 4: "I", 8: "Q"}[width], unpacked)
+        rows = len(values) - values.count(empty)
+        self.rows_of[entries[0]["oid"]] = self.rows_of.get(entries[0]["oid"], 0) + rows
         distinct = set(values)
         distinct.discard(empty)
         if data_type == VARCHAR or data_type == CHAR and width == 8:
@@ -375,7 +379,19 @@ class Reader:
         for oid, dictionary in ((1001, 2001), (1002, 2004), (1021, 2061), (1022, 2064), (1023, 2067)):
             tokens = set(array.array("Q", self.catalog_data[oid])) - {(1 << 64) - 1}
             self.tokens(f"catalog column {oid}", tokens, dictionary)
-        self.counts["rows"] = sum(oid != empty for oid in ints(1003))
+        self.counts["tables"] = sum(oid != empty for oid in ints(1003))
+        names = [array.array("Q", self.catalog_data[oid]) for oid in (1021, 1022)]
+        tables = {}
+        for schema, table, oid in zip(*names, ints(1024)):
+            if oid != empty:
+                tables.setdefault((schema, table), {})[oid] = self.rows_of.get(oid, 0)
+        # A table's rows are those of each of its columns.
+        for columns in tables.values():
+            if len(columns) < 2:
+                self.wrong("catalog", f"a table of one column: {columns}")
+            self.counts["rows"] += max(columns.values())
+            if len(set(columns.values())) != 1:
+                self.wrong("catalog", f"columns of one table with rows {columns}")
 
     def tokens(self, place, tokens, dictionary):
         ranges = [(entry["start"], entry["start"] + (entry["size"] << 10))

@@ -29,7 +29,8 @@ pub struct Reading {
     pub extents: u64,
     /// Different tokens of string columns.
     pub tokens: u64,
-    /// Tables.
+    pub tables: u64,
+    /// Rows of all tables that are not deleted.
     pub rows: u64,
 }
 

@@ -1,5 +1,6 @@
 //! The system catalog, `calpontsys`: SYSTABLE and SYSCOLUMN in uncompressed files.
 
+use std::collections::BTreeMap;
 use std::io::Result;
 
 use super::content::empty_block;
@@ -148,6 +149,8 @@ pub(super) fn objects(tables: &[Table]) -> Vec<Object> {
 struct Strings {
     blocks: Vec<Vec<u8>>,
     tokens: Vec<u64>,
+    /// A string stands once, however many rows have it.
+    known: BTreeMap<Vec<u8>, u64>,
     place: usize,
     end: usize,
 }
@@ -167,6 +170,10 @@ impl Strings {
 
     fn push(&mut self, text: &str) {
         let text = text.as_bytes();
+        if let Some(token) = self.known.get(text) {
+            self.tokens.push(*token);
+            return;
+        }
         let full = self.blocks.is_empty()
             || self.end < 16 + 2 * self.place + text.len()
             || self.place == 1000;
@@ -186,7 +193,9 @@ impl Strings {
         block[..2].copy_from_slice(&free.to_le_bytes());
         (self.place, self.end) = (self.place + 1, start);
         // The block's LBID is added by who knows it.
-        self.tokens.push((self.blocks.len() as u64 - 1) << 10 | self.place as u64);
+        let token = (self.blocks.len() as u64 - 1) << 10 | self.place as u64;
+        self.known.insert(text.to_vec(), token);
+        self.tokens.push(token);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::id::ChunkId;
 use crate::index::Location;
+use crate::pack::stretches;
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::Repository;
 
@@ -25,10 +26,6 @@ const WINDOW_BYTES: u64 = 32 << 20;
 const PIECES_MAX: usize = 1 << 16;
 /// Windows being read while another is written.
 const WINDOWS: usize = 2;
-/// One read takes at most this many bytes of a pack...
-const READ_BYTES_MAX: u64 = 4 << 20;
-/// ...and reads over gaps up to this long rather than asking twice.
-const GAP_BYTES_MAX: u64 = 64 << 10;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -191,7 +188,7 @@ impl Sequence<'_, '_> {
             }
         }
         jobs.sort_unstable_by_key(|job| (job.location.pack, job.location.offset));
-        let groups = group(jobs);
+        let groups = stretches(jobs, |job| &job.location);
         reads.left = Mutex::new(groups.len());
         let reads = Arc::new(reads);
         for jobs in groups {
@@ -268,7 +265,7 @@ impl Sequence<'_, '_> {
 fn read(repository: &Repository, jobs: &[Job], reads: &Reads) {
     let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return };
     let start = u64::from(first.location.offset);
-    let length = usize::try_from(end_of(&last.location) - start).unwrap_or(usize::MAX);
+    let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
     let key = Key::Pack(first.location.pack);
     let bytes = repository.backend().get_range(&key, start, length);
     DECOMPRESSOR.with_borrow_mut(|decompressor| {
@@ -287,27 +284,4 @@ fn read(repository: &Repository, jobs: &[Job], reads: &Reads) {
             let _ = reads.slots[job.slot].set(raw);
         }
     });
-}
-
-fn end_of(location: &Location) -> u64 {
-    u64::from(location.offset) + u64::from(location.stored_length)
-}
-
-/// Groups jobs, sorted by place, into reads.
-fn group(jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    let mut reads: Vec<Vec<Job>> = Vec::new();
-    for job in jobs {
-        let fits = |read: &&mut Vec<Job>| {
-            read.first().zip(read.last()).is_some_and(|(first, last)| {
-                first.location.pack == job.location.pack
-                    && u64::from(job.location.offset) <= end_of(&last.location) + GAP_BYTES_MAX
-                    && end_of(&job.location) - u64::from(first.location.offset) <= READ_BYTES_MAX
-            })
-        };
-        match reads.last_mut().filter(fits) {
-            Some(read) => read.push(job),
-            None => reads.push(vec![job]),
-        }
-    }
-    reads
 }

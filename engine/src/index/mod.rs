@@ -50,6 +50,13 @@ pub struct Location {
     pub raw_length: u32,
 }
 
+impl Location {
+    /// Returns where in the pack its stored bytes end.
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.stored_length)
+    }
+}
+
 /// A pack as the index knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownPack {

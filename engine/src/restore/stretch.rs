@@ -22,13 +22,6 @@ use crate::id::ChunkId;
 use crate::index::Location;
 use crate::progress::Event;
 
-/// One read takes at most this many bytes of a pack...
-const READ_BYTES_MAX: u64 = 4 << 20;
-/// ...that are at most this many raw bytes, unless one chunk alone is more...
-const RAW_BYTES_MAX: u64 = 8 << 20;
-/// ...and reads over gaps up to this long rather than asking twice.
-const GAP_BYTES_MAX: u64 = 64 << 10;
-
 /// Chunks are written together up to this many bytes: what was opened is still in the second-level
 /// cache when it is written.
 const WRITE_BYTES_MAX: usize = 256 << 10;
@@ -91,7 +84,7 @@ impl Windows<'_> {
     pub(super) fn read_and_write(&self, mut jobs: Vec<Job>) -> Result<()> {
         let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return Ok(()) };
         let start = u64::from(first.location.offset);
-        let length = usize::try_from(end_of(&last.location) - start).unwrap_or(usize::MAX);
+        let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
         let key = Key::Pack(first.location.pack);
         let bytes = self.repository.backend().get_range(&key, start, length).ok();
         jobs.sort_by_key(first_place);
@@ -228,36 +221,4 @@ impl Windows<'_> {
         self.observer.event(Event::Done { entries: 0, bytes: bytes.len() as u64 });
         Ok(())
     }
-}
-
-fn end_of(location: &Location) -> u64 {
-    u64::from(location.offset) + u64::from(location.stored_length)
-}
-
-/// Groups jobs, sorted by place, into stretches that are read at once.
-pub(super) fn group(jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    let mut reads: Vec<Vec<Job>> = Vec::new();
-    let mut raw_bytes = 0;
-    for job in jobs {
-        let raw = u64::from(job.location.raw_length);
-        let fits = reads.last().and_then(|read| Some((read.first()?, read.last()?))).is_some_and(
-            |(first, last)| {
-                first.location.pack == job.location.pack
-                    && u64::from(job.location.offset) <= end_of(&last.location) + GAP_BYTES_MAX
-                    && end_of(&job.location) - u64::from(first.location.offset) <= READ_BYTES_MAX
-                    && raw_bytes + raw <= RAW_BYTES_MAX
-            },
-        );
-        match reads.last_mut().filter(|_| fits) {
-            Some(read) => {
-                raw_bytes += raw;
-                read.push(job);
-            }
-            None => {
-                raw_bytes = raw;
-                reads.push(vec![job]);
-            }
-        }
-    }
-    reads
 }

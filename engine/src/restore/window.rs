@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::attributes::{Owners, set_on_file};
-use super::stretch::{Job, Use, group};
+use super::stretch::{Job, Use};
 use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
@@ -23,6 +23,7 @@ use crate::format::extent::Extent;
 use crate::format::manifest::Entry;
 use crate::id::ChunkId;
 use crate::manifest::MetaReader;
+use crate::pack::stretches;
 use crate::progress::{Event, Observer};
 use crate::repository::Repository;
 
@@ -302,7 +303,7 @@ impl<'a> Windows<'a> {
                 .wait_while(under_way, |count| *count >= WINDOWS)
                 .unwrap_or_else(PoisonError::into_inner) += 1;
         }
-        let reads = group(jobs);
+        let reads = stretches(jobs, |job| &job.location);
         let left = Arc::new(AtomicUsize::new(reads.len()));
         for read in reads {
             let left = Arc::clone(&left);
