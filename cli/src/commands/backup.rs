@@ -174,6 +174,7 @@ impl BackupArgs {
             dry_run: self.dry_run,
             threads: context.settings.threads,
             left_out: source.left_out,
+            record: None,
             credentials: source.credentials,
             facts: source.facts,
             evidence: source.evidence,
