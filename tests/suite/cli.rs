@@ -20,7 +20,8 @@ use crate::support::program::{
 };
 use crate::support::{require_root, wait_until_not_racy};
 
-const COMMANDS: [&str; 7] = ["init", "backup", "snapshots", "ls", "restore", "check", "demo"];
+const COMMANDS: [&str; 8] =
+    ["init", "plan", "backup", "snapshots", "ls", "restore", "check", "demo"];
 
 /// Catches an option, a default or an exit code that changes without anybody noticing: all of
 /// them are what scripts rely on.
