@@ -1,12 +1,13 @@
 //! The command line: what holds for every command, and the commands.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{backup, check, diff, dump, find, init, ls, restore, snapshots, stats};
+use crate::commands::{backup, check, diff, dump, find, init, ls, plan, restore, snapshots, stats};
 use crate::exit;
 
 /// The whole command line.
@@ -31,25 +32,22 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The repository: a directory
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "REPOSITORY",
-        env = "COLVAULT_REPOSITORY",
-        hide_env_values = true
-    )]
+    /// The repository: a directory [env: COLVAULT_REPOSITORY]
+    #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub repo: Option<String>,
 
-    /// Where indexes are cached; by default colvault in the user's cache directory
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "COLVAULT_CACHE_DIR",
-        hide_env_values = true
-    )]
+    /// The file of settings [default: /etc/colvault/colvault.toml, if it is there] [env:
+    /// COLVAULT_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The profile in that file [env: COLVAULT_PROFILE]
+    #[arg(short = 'P', long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Where indexes are cached; by default colvault in the user's cache directory [env:
+    /// COLVAULT_CACHE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<OsString>,
 
     /// Keep the index in memory and cache nothing
@@ -78,6 +76,11 @@ pub struct Globals {
 pub enum Command {
     /// Create a repository
     Init(init::InitArgs),
+    /// Say what a backup would do, and what speaks against it
+    ///
+    /// Without PATH or --root the deployment of this host. Nothing is written but the index cache.
+    /// Ends with exit code 3 when the backup would be refused, or would end with findings.
+    Plan(plan::PlanArgs),
     /// Back up a ColumnStore deployment, or some paths
     Backup(backup::BackupArgs),
     /// List snapshots

@@ -48,7 +48,10 @@ impl Context<'_> {
 
     /// Returns device, inode and name of the directories that no backup may take in.
     pub fn forbidden(&self) -> Result<Vec<(u64, u64, String)>, Failure> {
-        let mut places = vec![(self.settings.repository()?, "the repository")];
+        let mut places = Vec::new();
+        if self.settings.has_repository() {
+            places.push((self.settings.repository()?, "the repository"));
+        }
         places.extend(self.settings.cache.iter().map(|cache| (&*cache.path, "the cache")));
         let identity = |(path, what): (&Path, &str)| {
             let metadata = std::fs::metadata(path).ok()?;

@@ -16,21 +16,21 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use colvault_engine::progress::Event;
 
-use crate::args::Args;
 use crate::exit::{Exit, Failure};
-use crate::settings::Settings;
+use crate::settings::CommandLine;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let line = match CommandLine::parse(std::env::args_os()) {
+        Ok(line) => line,
         Err(error) => return exit::not_understood(&error).into(),
     };
-    let output = output::choose(&args.globals);
+    let output = output::choose(&line.globals);
     let outcome = process::cancel_on_signals().map_err(Failure::from).and_then(|cancel| {
         process::raise_file_limit();
-        let settings = Settings::resolve(&args.globals)?;
+        let (args, settings) = line.resolve()?;
+        settings.warnings.iter().for_each(|warning| output.event(Event::Warning(warning)));
         commands::run(&args.command, &settings, &*output, &cancel)
     });
     let exit = outcome.unwrap_or_else(|failure| {

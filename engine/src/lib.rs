@@ -41,6 +41,8 @@ pub mod pipeline;
 
 pub mod backup;
 
+pub mod plan;
+
 pub mod restore;
 
 pub mod check;

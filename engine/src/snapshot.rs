@@ -83,6 +83,14 @@ fn time_key(snapshot: &Snapshot) -> (i128, String) {
     (instant, snapshot.time.clone())
 }
 
+/// Returns how many seconds a backup took, from its beginning to its commit; `None` when its times
+/// make no sense.
+pub fn seconds(snapshot: &Snapshot) -> Option<f64> {
+    let instant = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let elapsed = instant(&snapshot.end)?.duration_since(instant(&snapshot.time)?);
+    Some(elapsed.as_secs_f64()).filter(|seconds| *seconds > 0.0)
+}
+
 /// What a user asked for, found.
 #[derive(Clone, Debug)]
 pub struct Chosen {

@@ -66,6 +66,7 @@ fn back_up(backend: Arc<dyn Backend>, root: &Path) {
         dry_run: false,
         threads: 1,
         left_out: Vec::new(),
+        record: None,
         credentials: Vec::new(),
         facts: BTreeMap::new(),
         evidence: BTreeMap::new(),

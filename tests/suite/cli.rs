@@ -20,8 +20,9 @@ use crate::support::program::{
 };
 use crate::support::{require_root, wait_until_not_racy};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "init",
+    "plan",
     "backup",
     "snapshots",
     "ls",

@@ -107,6 +107,19 @@ struct Chunker {
     max_bytes: u32,
 }
 
+/// The system of record.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    source: String,
+    assumed: bool,
+    database: String,
+    data: Vec<String>,
+    reload: Vec<BTreeMap<String, String>>,
+    fingerprint: String,
+    left_out: Vec<serde_json::Value>,
+}
+
 /// What a backup did; the same names in its summary and in the snapshot.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +156,7 @@ struct BackupRest {
     kind: String,
     group: String,
     evidence: Facts,
+    record: Option<Record>,
     num_left_out: u64,
     findings: Counted,
     num_findings: u64,
@@ -167,6 +181,7 @@ impl<'de> Deserialize<'de> for BackupSummary {
             "kind",
             "group",
             "evidence",
+            "record",
             "num_left_out",
             "findings",
             "num_findings",
@@ -253,6 +268,7 @@ struct Snapshot {
     components: Vec<Component>,
     left_out: Vec<LeftOut>,
     num_left_out: u64,
+    record: Option<Record>,
     credentials: Vec<Credential>,
     findings: Counted,
     num_findings: u64,
@@ -546,6 +562,11 @@ fn snapshots_say_what_they_hold_and_what_they_lack() {
     assert_eq!(credential.path, "/etc/columnstore/cmapi_server.conf");
     assert!(!credential.stored);
     assert_eq!(snapshot.findings_listed, said);
+    let record = snapshot.record.as_ref().expect("a deployment has a system of record");
+    assert_eq!((record.source.as_str(), record.assumed), ("columnstore", true));
+    assert_eq!((record.database.as_str(), record.fingerprint.len()), ("", 64));
+    assert!(record.data.is_empty() && record.reload.is_empty() && record.left_out.is_empty());
+    assert_eq!(summary.rest.record.as_ref(), Some(record));
     let counts =
         Counted::from([("interrupted-write".into(), 1), ("link-leaves-component".into(), 1)]);
     assert_eq!((&snapshot.findings, snapshot.num_findings), (&counts, 2));

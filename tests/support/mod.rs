@@ -180,6 +180,7 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         dry_run: false,
         threads: 2,
         left_out: Vec::new(),
+        record: None,
         credentials: Vec::new(),
         facts: Default::default(),
         evidence: Default::default(),

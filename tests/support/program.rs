@@ -101,6 +101,8 @@ impl Place {
     pub fn program(&self) -> Command {
         let mut command = Command::new(program());
         command.env_clear().env("PATH", PATH).env("TZ", "UTC");
+        // Whatever settings this host has.
+        command.env("COLVAULT_CONFIG", "/dev/null");
         command.env("HOME", self.path("home")).env("XDG_CACHE_HOME", self.path("cache"));
         command.env("TMPDIR", self.path("tmp")).current_dir(&self.path).stdin(Stdio::null());
         command

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod find;
 pub mod init;
 pub mod ls;
+pub mod plan;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
@@ -37,6 +38,7 @@ pub fn run(
     let context = Context { settings, output, cancel };
     match command {
         Command::Init(args) => init::run(args, &context),
+        Command::Plan(args) => plan::run(args, &context),
         Command::Backup(args) => backup::run(args, &context),
         Command::Snapshots(args) => snapshots::run(args, &context),
         Command::Ls(args) => ls::run(args, &context),

@@ -32,6 +32,11 @@ pub struct Program<'a> {
     cancel: &'a Cancel,
 }
 
+/// Whether a variable is a setting of this program.
+fn is_a_setting(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"COLVAULT_")
+}
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Done<T> {
@@ -73,14 +78,22 @@ impl<'a> Program<'a> {
             |path: &Path| File::create(path).map_err(|error| Error::io(path, "create", error));
         let started = Instant::now();
         let child = Command::new(&self.executable)
-            .args(["--json", "--quiet", "--threads", &self.threads.to_string()])
+            // Settings of this host are none of a demonstration.
+            .env_clear()
+            .args([
+                "--config",
+                "/dev/null",
+                "--json",
+                "--quiet",
+                "--threads",
+                &self.threads.to_string(),
+            ])
             .arg("--repo")
             .arg(self.repository())
             .arg("--cache-dir")
             .arg(self.directory.join("cache"))
             .args(arguments)
-            .env_remove("COLVAULT_REPOSITORY")
-            .env_remove("COLVAULT_CACHE_DIR")
+            .envs(env::vars_os().filter(|(name, _)| !is_a_setting(name)))
             .stdin(Stdio::null())
             .stdout(create(&out)?)
             .stderr(create(&err)?)

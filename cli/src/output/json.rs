@@ -3,6 +3,7 @@
 //! `snapshots` writes one array, as restic does. Everything goes to standard output but
 //! `exit_error`, which goes to standard error.
 
+mod plan;
 mod reports;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::CutterParameters;
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
-    BackupStats, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
+    BackupStats, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState, SystemOfRecord,
 };
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
@@ -22,12 +23,14 @@ use colvault_engine::snapshot::Named;
 use serde::Serialize;
 
 use super::progress::{Figures, Progress};
+use super::reload;
 use super::stream::Stream;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Restored, Searched, Snapshots,
+    Planned, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
+use crate::settings::Value;
 use crate::source::Source;
 use crate::units;
 
@@ -44,6 +47,7 @@ enum Message<'a> {
     Note { message: &'a str },
     Credential(&'a CredentialRecord),
     Finding(&'a Finding),
+    Setting(plan::SettingLine<'a>),
     Initialized(Initialized<'a>),
     Summary(Summary<'a>),
     Snapshot(SnapshotLine<'a>),
@@ -88,6 +92,7 @@ struct Initialized<'a> {
 #[serde(untagged)]
 enum Summary<'a> {
     Backup(Box<BackupSummary<'a>>),
+    Plan(Box<plan::PlanSummary<'a>>),
     Restore(RestoreSummary<'a>),
     Check(CheckSummary<'a>),
 }
@@ -128,6 +133,8 @@ struct BackupSummary<'a> {
     kind: &'a str,
     group: &'a str,
     evidence: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a SystemOfRecord>,
     num_left_out: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -147,6 +154,9 @@ struct RestoreSummary<'a> {
     bytes_restored: u64,
     bytes_skipped: u64,
     components: Vec<RestoredComponent<'a>>,
+    /// What is to be done after the files are back, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reload: Vec<String>,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
 }
@@ -196,6 +206,8 @@ struct SnapshotLine<'a> {
     /// The first 1000, as the snapshot names them.
     left_out: &'a [LeftOutRecord],
     num_left_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a SystemOfRecord>,
     credentials: &'a [CredentialRecord],
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -300,12 +312,28 @@ impl Observer for Json {
 
 impl Output for Json {
     fn source(&self, source: &Source) {
-        for message in &source.notes {
-            self.send(&Message::Note { message });
+        for message in source.told() {
+            self.send(&Message::Note { message: &message });
         }
         for record in &source.credentials {
             self.send(&Message::Credential(record));
         }
+    }
+
+    fn settings(&self, values: &[Value]) {
+        for value in values {
+            self.out.line(&encoded(&Message::Setting(plan::setting(value))));
+        }
+    }
+
+    fn planned(&self, planned: &Planned<'_>) {
+        for message in planned.notes {
+            self.send(&Message::Note { message });
+        }
+        for record in planned.credentials {
+            self.send(&Message::Credential(record));
+        }
+        self.send(&Message::Summary(Summary::Plan(Box::new(plan::summary(planned)))));
     }
 
     fn created(&self, created: &Created<'_>) {
@@ -330,6 +358,7 @@ impl Output for Json {
             kind: &snapshot.kind,
             group: &snapshot.group,
             evidence: &snapshot.evidence,
+            record: snapshot.record.as_ref(),
             num_left_out: backed_up.report.left_out_total,
             findings: &backed_up.findings.counts,
             num_findings: backed_up.findings.total(),
@@ -370,6 +399,7 @@ impl Output for Json {
             components: placed
                 .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
                 .collect(),
+            reload: reload::steps(&restored.named.snapshot),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),
         })));
@@ -519,6 +549,7 @@ fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
             .collect(),
         left_out: &snapshot.left_out,
         num_left_out: left_out_total(snapshot),
+        record: snapshot.record.as_ref(),
         credentials: &snapshot.credentials,
         findings: &snapshot.findings.counts,
         num_findings: snapshot.findings.total(),

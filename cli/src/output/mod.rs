@@ -5,6 +5,7 @@
 
 pub mod json;
 mod progress;
+mod reload;
 mod reports;
 mod stream;
 pub mod table;
@@ -19,14 +20,18 @@ use colvault_engine::check::CheckReport;
 use colvault_engine::finding::Findings;
 use colvault_engine::format::config::Config;
 use colvault_engine::format::manifest::Entry;
-use colvault_engine::format::snapshot::Component;
+use colvault_engine::format::snapshot::{Component, CredentialRecord};
+use colvault_engine::plan::PlanReport;
 use colvault_engine::progress::Observer;
 use colvault_engine::restore::RestoreReport;
 use colvault_engine::snapshot::Named;
+use colvault_engine::source::columnstore::Program;
+use colvault_engine::source::file_system::FileSystem;
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failure};
-use crate::source::Source;
+use crate::settings::Value;
+use crate::source::{Source, Surroundings};
 pub use reports::{ChangedLine, Compared, Counted, Dumped, Searched};
 
 /// A repository that was just created.
@@ -36,6 +41,37 @@ pub struct Created<'a> {
     pub location: &'a str,
     /// What it was created with.
     pub config: &'a Config,
+}
+
+/// A backup that was planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// What it would do.
+    pub report: &'a PlanReport,
+    /// `deployment` or `paths`.
+    pub kind: &'a str,
+    /// The deployment's name, or the paths.
+    pub group: &'a str,
+    /// The host's name, as the snapshot would have it.
+    pub host: &'a str,
+    /// What the user should know, as sentences.
+    pub notes: &'a [String],
+    /// Files that hold credentials.
+    pub credentials: &'a [CredentialRecord],
+    /// What only a deployment has.
+    pub surroundings: Option<&'a Surroundings>,
+    /// What a freeze would need.
+    pub programs: &'a [Program],
+    /// The file system of each component.
+    pub file_systems: &'a [(String, FileSystem)],
+    /// Where the repository is, and its file system; `None` without one.
+    pub repository: Option<&'a (String, Option<FileSystem>)>,
+    /// Why the backup would be refused.
+    pub obstacles: &'a [Failure],
+    /// What was found.
+    pub findings: &'a Findings,
+    /// How long planning took.
+    pub elapsed: Duration,
 }
 
 /// A backup that came to its end.
@@ -111,6 +147,10 @@ pub struct Checked<'a> {
 pub trait Output: Observer {
     /// Says what is about to be backed up, as far as it is known before the walk.
     fn source(&self, source: &Source);
+    /// Shows every setting.
+    fn settings(&self, values: &[Value]);
+    /// Shows what a backup would do.
+    fn planned(&self, planned: &Planned<'_>);
     /// Shows a new repository.
     fn created(&self, created: &Created<'_>);
     /// Shows a backup.

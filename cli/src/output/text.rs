@@ -1,5 +1,6 @@
 //! Text for people: what happened, what it cost, what to do next.
 
+mod plan;
 mod reports;
 
 use std::io::{self, Write};
@@ -12,13 +13,15 @@ use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
 
 use super::progress::Bar;
+use super::reload;
 use super::stream::Stream;
 use super::table::{Align, Table};
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Restored, Searched, Snapshots,
+    Planned, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
+use crate::settings::Value;
 use crate::source::Source;
 use crate::units::{bytes, count, counted, duration, local_time, permissions, rate, ratio};
 
@@ -103,7 +106,7 @@ impl Observer for Text {
 
 impl Output for Text {
     fn source(&self, source: &Source) {
-        for note in &source.notes {
+        for note in source.told() {
             self.say(format!("note: {note}"));
         }
         if self.is_verbose {
@@ -124,6 +127,17 @@ impl Output for Text {
             self.say(format!("  {}: {}", record.path, record.what));
         }
         self.out.flush();
+    }
+
+    fn settings(&self, values: &[Value]) {
+        plan::settings(values).iter().for_each(|line| self.out.line(line));
+    }
+
+    fn planned(&self, planned: &Planned<'_>) {
+        self.bar.end();
+        plan::lines(planned, self.is_verbose).iter().for_each(|line| self.say(line));
+        self.findings(planned.findings);
+        plan::obstacles(planned).iter().for_each(|line| self.complain(line));
     }
 
     fn created(&self, created: &Created<'_>) {
@@ -179,6 +193,11 @@ impl Output for Text {
         if !snapshots.snapshots.is_empty() {
             table.lines().iter().for_each(|line| self.out.line(line));
         }
+        for named in snapshots.snapshots {
+            if let Some(lacks) = reload::lacks(&named.snapshot) {
+                self.say(format!("{}: {lacks}", named.id.short()));
+            }
+        }
         let shown = counted(snapshots.snapshots.len() as u64, "snapshot", "snapshots");
         match snapshots.others {
             0 => self.say(shown),
@@ -192,6 +211,9 @@ impl Output for Text {
             let snapshot = &named.snapshot;
             let (id, time) = (named.id.short(), local_time(&snapshot.time));
             self.say(format!("snapshot {id} of {time} on {}", snapshot.host));
+        }
+        if let Some(lacks) = reload::lacks(&named.snapshot) {
+            self.complain(format!("note: {lacks}; a restore says how to load them"));
         }
     }
 
@@ -231,6 +253,7 @@ impl Output for Text {
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
+        reload::steps(&restored.named.snapshot).iter().for_each(|line| self.say(line));
     }
 
     fn checked(&self, checked: &Checked<'_>) {
@@ -340,6 +363,9 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
     ];
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
+    }
+    if let Some(lacks) = reload::lacks(snapshot) {
+        lines.push(lacks);
     }
     match backed_up.report.left_out_total {
         0 => {}

@@ -14,7 +14,8 @@ use colvault_engine::source::columnstore::{
 };
 use colvault_engine::source::{LeaveOut, SourceTree};
 
-use super::Source;
+use super::record::{self, RecordSettings};
+use super::{Source, Surroundings};
 use crate::exit::Failure;
 
 /// Why a file of `--without-secrets` is not in the snapshot.
@@ -31,6 +32,8 @@ pub struct DeploymentOptions<'a> {
     pub is_unsafe_live: bool,
     /// Leave out files that hold credentials.
     pub is_without_secrets: bool,
+    /// Where its column data has its origin.
+    pub record: &'a RecordSettings,
 }
 
 /// The processes that write to some directories.
@@ -67,24 +70,34 @@ impl Daemons {
 
 /// Makes a source of the deployment below a root.
 ///
-/// Fails with `Unsupported` for one that keeps its data in a bucket, `Refused` when its daemons
-/// run.
+/// What makes a backup of it be refused is in its obstacles: `Unsupported` for one that keeps its
+/// data in a bucket, `Refused` when its daemons run, what is wrong with its system of record.
 pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
     let mut found = discover(options.root).map_err(|error| not_discovered(options.root, error))?;
     let root = found.root.display().to_string();
+    let mut obstacles = Vec::new();
     if found.topology == Topology::ObjectStorage {
         let problem = "this deployment keeps its data in object storage, or its Storage Manager \
                        is on; that comes with a later version";
-        return Err(Failure::new(ErrorKind::Unsupported, root, problem));
+        obstacles.push(Failure::new(ErrorKind::Unsupported, root.clone(), problem));
     }
     let data = found.trees.iter().filter(|tree| tree.component != "config");
     let daemons = Daemons::of(&found.root, data.map(|tree| tree.base.clone()).collect());
     let running = daemons.running()?;
     if !running.is_empty() && !options.is_unsafe_live {
         let problem = format!("its daemons are running: {}", describe(&running));
-        return Err(Failure::new(ErrorKind::Refused, root, problem)
-            .with_hint("stop them first, or take an inconsistent snapshot with --unsafe-live"));
+        obstacles.push(
+            Failure::new(ErrorKind::Refused, root.clone(), problem)
+                .with_hint("stop them first, or take an inconsistent snapshot with --unsafe-live"),
+        );
     }
+    let record = match record::apply(options.record, &mut found) {
+        Ok(record) => Some(record),
+        Err(failure) => {
+            obstacles.push(failure);
+            None
+        }
+    };
     let credentials = credential_records(&found, !options.is_without_secrets);
     if options.is_without_secrets {
         leave_out_secrets(&mut found)?;
@@ -92,17 +105,40 @@ pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
     Ok(Source {
         group: Group::Deployment {
             name: options.name.map_or_else(|| found.name.clone(), str::to_owned),
-            topology: "shared-local".to_owned(),
+            topology: match found.topology {
+                Topology::SharedLocal => "shared-local".to_owned(),
+                Topology::ObjectStorage => "object-storage".to_owned(),
+            },
         },
         paths: recorded_paths(&found.trees),
         evidence: evidence(&running),
-        findings: not_frozen(&root, &running).into_iter().collect(),
-        notes: notes(&found),
+        findings: not_frozen(&root, &running)
+            .filter(|_| options.is_unsafe_live)
+            .into_iter()
+            .collect(),
+        notes: found.notes.clone(),
         daemons: running.is_empty().then_some(daemons),
+        record,
+        deployment: Some(Surroundings {
+            root: found.root.clone(),
+            bucket: bucket(&found),
+            missing: found.missing_optional,
+            running,
+        }),
+        obstacles,
         trees: found.trees,
         left_out: found.left_out,
         credentials,
         facts: found.facts,
+    })
+}
+
+/// Returns the bucket of a deployment that keeps its column data in one.
+fn bucket(found: &Deployment) -> Option<String> {
+    let bucket = found.facts.get("s3_bucket")?;
+    Some(match found.facts.get("s3_prefix") {
+        Some(prefix) => format!("s3://{bucket}/{prefix}"),
+        None => format!("s3://{bucket}"),
     })
 }
 
@@ -149,15 +185,6 @@ fn evidence(running: &[Running]) -> BTreeMap<String, String> {
 fn not_frozen(root: &str, running: &[Running]) -> Option<Finding> {
     let detail = || format!("read while these were running: {}", describe(running));
     (!running.is_empty()).then(|| Finding::new(FindingKind::NotFrozen, root, detail()))
-}
-
-/// What a reader should know: the engine's notes, and what exists but is in no component.
-fn notes(found: &Deployment) -> Vec<String> {
-    let mut notes = found.notes.clone();
-    notes.extend(found.left_out.iter().map(|left_out| {
-        format!("{} is left out: {}", encode_path(&left_out.path), left_out.reason)
-    }));
-    notes
 }
 
 fn credential_records(found: &Deployment, stored: bool) -> Vec<CredentialRecord> {

@@ -43,6 +43,9 @@ pub fn plain_paths(asked: &[PathBuf]) -> Result<Source> {
         findings: Vec::new(),
         notes: Vec::new(),
         daemons: None,
+        record: None,
+        deployment: None,
+        obstacles: Vec::new(),
     })
 }
 

@@ -6,13 +6,15 @@
 //! order in which they are finished; how many may wait for that is bounded.
 
 mod content;
+mod decide;
 mod names;
 mod parent;
+mod record;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component as PathPart, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -34,13 +36,17 @@ use crate::pipeline::{StoreOptions, store_chunks};
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::Repository;
 use crate::session::{Begun, Session};
+use crate::snapshot::{Listing, Named};
 use crate::source::columnstore::is_interrupted_write;
 use crate::source::directory::{Found, Met, Walk, WalkOptions};
 use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
 use content::{FileContent, FileJob, Outcome, Permits, Reading};
+pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
 use names::Names;
-use parent::ParentCursor;
+pub(crate) use parent::{ParentCursor, same_source};
+pub use record::RecordOptions;
+pub(crate) use record::{left_out_of, needs_confirmation};
 
 /// An entry whose mtime or ctime is not older than the start of its reading by this many seconds
 /// is read again next time: a later change could have left the same times.
@@ -100,6 +106,8 @@ pub struct BackupOptions {
     pub threads: usize,
     /// What is known to be left out before the walk.
     pub left_out: Vec<LeftOut>,
+    /// The system of record; `None` for plain paths.
+    pub record: Option<RecordOptions>,
     /// Files that hold credentials.
     pub credentials: Vec<CredentialRecord>,
     /// Facts of the source.
@@ -151,6 +159,8 @@ pub fn backup_guarded(
     observer: &dyn Observer,
 ) -> Result<BackupReport> {
     let time = (options.clock)();
+    let (kind, group_name) = options.source();
+    let record = record::settled(repository, options, observer)?;
     let lease = Lease {
         purpose: "backup".to_owned(),
         host: options.host.clone(),
@@ -161,17 +171,7 @@ pub fn backup_guarded(
     let lease = (!options.dry_run).then_some(&lease);
     let Begun { session, snapshots, findings: repository_findings, doubtful } =
         Session::begin(repository, lease, observer)?;
-    let group_name = match &options.group {
-        Group::Deployment { name, .. } => name.clone(),
-        Group::Paths => options.paths.iter().map(|p| encode_path(p)).collect::<Vec<_>>().join("\n"),
-    };
-    let kind = match options.group {
-        Group::Deployment { .. } => "deployment",
-        Group::Paths => "paths",
-    };
-    let parent = (!options.force)
-        .then(|| parent::choose(&snapshots, kind, &group_name, &options.host))
-        .flatten();
+    let parent = options.parent(&snapshots);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads.max(1))
         .thread_name(|n| format!("read-{n}"))
@@ -182,10 +182,9 @@ pub fn backup_guarded(
     let store_options =
         StoreOptions { dry_run: options.dry_run, lanes: (options.threads / 8).clamp(1, 4) };
     let mut run = Run {
-        repository,
+        judge: Judge { repository, options, doubtful },
         options,
         observer,
-        doubtful,
         names: Names::default(),
         stats: BackupStats::default(),
         findings: Findings::default(),
@@ -253,6 +252,7 @@ pub fn backup_guarded(
         evidence: options.evidence.clone(),
         components,
         left_out: run.left_out,
+        record,
         credentials: options.credentials.clone(),
         facts,
         findings: run.findings,
@@ -266,6 +266,35 @@ pub fn backup_guarded(
         false => Some(session.commit(&snapshot)?),
     };
     Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
+}
+
+impl BackupOptions {
+    /// Returns what belongs together from night to night: the kind of source and its name.
+    pub fn source(&self) -> (&'static str, String) {
+        match &self.group {
+            Group::Deployment { name, .. } => ("deployment", name.clone()),
+            Group::Paths => {
+                let paths: Vec<_> = self.paths.iter().map(|path| encode_path(path)).collect();
+                ("paths", paths.join("\n"))
+            }
+        }
+    }
+
+    /// Returns the snapshot that unchanged files are taken from.
+    pub(crate) fn parent<'a>(&self, snapshots: &'a Listing) -> Option<&'a Named> {
+        let (kind, group) = self.source();
+        let chosen = || parent::choose(snapshots, kind, &group, &self.host);
+        (!self.force).then(chosen).flatten()
+    }
+
+    /// Returns how the trees are walked.
+    pub(crate) fn walk(&self) -> WalkOptions {
+        WalkOptions {
+            exclude: self.exclude.clone(),
+            one_file_system: self.one_file_system,
+            forbidden: self.forbidden.clone(),
+        }
+    }
 }
 
 /// Returns the state of a snapshot with these findings.
@@ -283,10 +312,9 @@ fn state_of(findings: &Findings) -> SnapshotState {
 
 /// What the coordinator keeps over all components.
 struct Run<'a> {
-    repository: &'a Repository,
+    judge: Judge<'a>,
     options: &'a BackupOptions,
     observer: &'a dyn Observer,
-    doubtful: bool,
     names: Names,
     stats: BackupStats,
     findings: Findings,
@@ -324,11 +352,7 @@ impl Run<'_> {
         reading: &'scope Reading<'_>,
         scope: &rayon::ScopeFifo<'scope>,
     ) -> Result<Component> {
-        let walk_options = WalkOptions {
-            exclude: self.options.exclude.clone(),
-            one_file_system: self.options.one_file_system,
-            forbidden: self.options.forbidden.clone(),
-        };
+        let walk_options = self.options.walk();
         let mut writer = ManifestWriter::new(reading.store);
         let mut counts = Counts::default();
         let mut pending: VecDeque<Pending> = VecDeque::new();
@@ -363,26 +387,11 @@ impl Run<'_> {
     }
 
     fn walk_failed(&mut self, tree: &SourceTree, path: &[u8], error: &Error) -> Result<()> {
-        let (kind, detail) = match error.kind() {
-            ErrorKind::Refused => return Err(error.repeat()),
-            ErrorKind::NotFound => {
-                (FindingKind::Vanished, "gone before it could be examined".into())
-            }
-            _ => (FindingKind::Unreadable, error.repeat().problem().to_owned()),
-        };
-        if path.is_empty() {
-            // Without its base there is no component: that is not a backup of it.
-            return Err(error.repeat());
+        let (finding, left_out) = walk_failure(tree, path, error)?;
+        if let Some(left_out) = left_out {
+            self.leave_out(left_out);
         }
-        if kind == FindingKind::Unreadable {
-            // It is there, and what is below it too: a restore must not delete it as unknown.
-            self.leave_out(LeftOut {
-                component: tree.component.clone(),
-                path: tree.recorded.join(OsStr::from_bytes(path)),
-                reason: "could not be read".to_owned(),
-            });
-        }
-        self.find(Finding::new(kind, recorded(tree, path), detail));
+        self.find(finding);
         Ok(())
     }
 
@@ -406,11 +415,9 @@ impl Run<'_> {
             reading.observer.event(Event::Done { entries: 1, bytes: entry.size() });
             return Ok(Some(Pending::Ready(Box::new(entry))));
         }
-        match previous {
-            Some(Entry { node: Node::File { .. } | Node::Unreadable { .. }, .. }) => {
-                self.stats.files_changed += 1;
-            }
-            _ => self.stats.files_new += 1,
+        match was_a_file(previous.as_ref()) {
+            true => self.stats.files_changed += 1,
+            false => self.stats.files_new += 1,
         }
         let job = FileJob::begin(reading, scope, &found)?;
         Ok(Some(Pending::Reading(Box::new(found), job)))
@@ -418,22 +425,9 @@ impl Run<'_> {
 
     /// Returns the parent's entry with present attributes when the file is the one it describes.
     fn reuse(&mut self, found: &Found, previous: Option<&Entry>) -> Result<Option<Entry>> {
-        let Some(previous) = previous else { return Ok(None) };
-        let Node::File { size, extents } = &previous.node else { return Ok(None) };
         let stat = &found.stat;
-        let same = *size == stat.size
-            && previous.mtime == stat.mtime
-            && (self.options.ignore_ctime || previous.identity.ctime == stat.identity.ctime)
-            && (self.options.ignore_inode || previous.identity.inode == stat.identity.inode);
-        let lost = previous.findings.iter().any(|finding| finding.code == content::UNREADABLE);
-        if !same || previous.racy || lost {
-            return Ok(None);
-        }
-        let gone = match self.doubtful {
-            true => !parent::is_stored(self.repository, extents)?,
-            false => !parent::may_be_stored(self.repository, extents),
-        };
-        if gone {
+        let Some(previous) = previous else { return Ok(None) };
+        if !self.judge.is_unchanged(stat, previous)? {
             return Ok(None);
         }
         // A change of attributes changes ctime; where that is ignored they are read again.
@@ -523,7 +517,7 @@ impl Run<'_> {
         let mut entry = self.entry(found.path.clone(), stat, node, xattrs, racy);
         entry.findings = findings;
         if let Node::Symlink { target } = &entry.node
-            && let Some(target) = self.leaves_components(tree, found, target)
+            && let Some(target) = link_leaving(self.options, tree, found, target)
         {
             entry.findings.push(EntryFinding {
                 code: content::LINK_LEAVES,
@@ -532,23 +526,6 @@ impl Run<'_> {
         }
         self.observer.event(Event::Done { entries: 1, bytes: 0 });
         Ok(Some(entry))
-    }
-
-    /// Returns where a link in a deployment's data leads, when that is not part of the backup.
-    fn leaves_components(&self, tree: &SourceTree, found: &Found, target: &[u8]) -> Option<String> {
-        let holds_data = tree.component.starts_with("dbroot/")
-            || tree.component.starts_with("datadir")
-            || tree.component == "storagemanager";
-        if !holds_data || matches!(self.options.group, Group::Paths) {
-            return None;
-        }
-        let target = Path::new(OsStr::from_bytes(target));
-        let from = found.place.host_path.parent().unwrap_or(Path::new("/"));
-        let resolved = lexical(&from.join(target));
-        let inside = self.options.trees.iter().any(|tree| {
-            tree.select.iter().any(|selected| resolved.starts_with(tree.base.join(selected)))
-        });
-        (!inside).then(|| encode_path(&resolved))
     }
 
     /// Brings an entry into the manifest, waiting for its content if need be.
@@ -643,7 +620,7 @@ fn is_racy(stat: &Stat, started: Time) -> bool {
 }
 
 /// Returns a path as the deployment names it, for messages.
-fn recorded(tree: &SourceTree, path: &[u8]) -> String {
+pub(crate) fn recorded(tree: &SourceTree, path: &[u8]) -> String {
     encode_path(&tree.recorded.join(OsStr::from_bytes(path)))
 }
 
@@ -655,19 +632,4 @@ fn holes(extents: &[Extent]) -> u64 {
         _ => 0,
     };
     extents.iter().map(hole).sum()
-}
-
-/// Resolves `.` and `..` in an absolute path by its text alone.
-fn lexical(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            PathPart::ParentDir => {
-                out.pop();
-            }
-            PathPart::CurDir => {}
-            other => out.push(other),
-        }
-    }
-    out
 }

@@ -10,6 +10,19 @@ use crate::progress::{Event, Observer};
 use crate::repository::Repository;
 use crate::snapshot::{Listing, Named};
 
+/// Returns the snapshots of a source, newest first, whichever host made them.
+pub(crate) fn same_source<'a>(
+    listing: &'a Listing,
+    kind: &str,
+    group: &str,
+) -> impl Iterator<Item = &'a Named> + Clone {
+    listing
+        .snapshots
+        .iter()
+        .rev()
+        .filter(move |named| named.snapshot.kind == kind && named.snapshot.group == group)
+}
+
 /// Chooses the newest snapshot of the same group: of this host if there is one. A deployment is
 /// known by its name, wherever it is mounted; after a failover another host has its parent.
 pub(super) fn choose<'a>(
@@ -18,17 +31,13 @@ pub(super) fn choose<'a>(
     group: &str,
     host: &str,
 ) -> Option<&'a Named> {
-    let mut same = listing
-        .snapshots
-        .iter()
-        .rev()
-        .filter(|named| named.snapshot.kind == kind && named.snapshot.group == group);
+    let mut same = same_source(listing, kind, group);
     let newest = same.clone().next();
     same.find(|named| named.snapshot.host == host).or(newest.filter(|_| kind == "deployment"))
 }
 
 /// The parent's entries of one component, read in step with the walk.
-pub(super) struct ParentCursor<'a> {
+pub(crate) struct ParentCursor<'a> {
     reader: Option<ManifestReader<'a>>,
     next: Option<Entry>,
 }

@@ -135,6 +135,84 @@ pub struct BackupStats {
     pub indexes: u64,
 }
 
+/// Where the column data of a deployment has its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordSource {
+    /// In ColumnStore itself: what is lost there is lost.
+    Columnstore,
+    /// In another database, from which it is loaded.
+    Database,
+    /// In data files, from which it is loaded.
+    Files,
+}
+
+impl RecordSource {
+    /// Returns the word used in settings, reports and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordSource::Columnstore => "columnstore",
+            RecordSource::Database => "database",
+            RecordSource::Files => "files",
+        }
+    }
+}
+
+/// How the data of one table gets back into ColumnStore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadStep {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// Where its rows come from: a table, a query, a file. May be empty.
+    #[serde(default)]
+    pub from: String,
+    /// The command that loads them.
+    pub command: String,
+}
+
+/// A directory whose segment files were left out because their rows can be loaded again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordLeftOut {
+    /// The component it belongs to.
+    pub component: String,
+    /// Its path as the source named it, in text form.
+    pub path: String,
+    /// Regular files in it and below.
+    pub files: u64,
+    /// Their sizes added up.
+    pub bytes: u64,
+}
+
+/// The system of record of a deployment, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemOfRecord {
+    /// Where the column data has its origin.
+    pub source: RecordSource,
+    /// Whether nobody said so.
+    pub assumed: bool,
+    /// Name of the other database, for people; may be empty.
+    pub database: String,
+    /// The data files and directories, as the deployment names them, in text form.
+    pub data: Vec<String>,
+    /// The tables whose rows are not in the snapshot and how they get back, in order.
+    pub reload: Vec<ReloadStep>,
+    /// BLAKE3 of these settings and of where they apply, in hexadecimal. Who confirmed them once
+    /// need not do so again while it stays the same.
+    pub fingerprint: String,
+    /// What was left out for this reason; empty when the column data is in the snapshot.
+    pub left_out: Vec<RecordLeftOut>,
+}
+
+impl SystemOfRecord {
+    /// Returns regular files and bytes that were left out.
+    pub fn left_out_sums(&self) -> (u64, u64) {
+        self.left_out.iter().fold((0, 0), |(files, bytes), left_out| {
+            (files + left_out.files, bytes + left_out.bytes)
+        })
+    }
+}
+
 /// The body of `snapshots/<session>`, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -164,6 +242,9 @@ pub struct Snapshot {
     pub components: Vec<Component>,
     /// What was left out on purpose.
     pub left_out: Vec<LeftOutRecord>,
+    /// The system of record; `None` for plain paths, and in snapshots made before it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<SystemOfRecord>,
     /// Files that hold credentials.
     pub credentials: Vec<CredentialRecord>,
     /// What a restore must match or a reader wants to know of the source.

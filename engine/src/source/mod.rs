@@ -7,6 +7,7 @@
 pub mod columnstore;
 pub mod directory;
 pub mod file;
+pub mod file_system;
 
 use std::path::PathBuf;
 

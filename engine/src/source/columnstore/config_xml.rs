@@ -28,6 +28,8 @@ pub(super) struct ColumnstoreXml {
     /// Directories of scratch files, with the element that names each.
     pub(super) scratch: Vec<(&'static str, PathBuf)>,
     pub(super) version_buffer_size: Option<String>,
+    /// The first object id of users' tables, as it stands there.
+    pub(super) first_oid: Option<String>,
     pub(super) files_per_column_partition: String,
     pub(super) extents_per_segment_file: String,
     pub(super) storage_manager_enabled: bool,
@@ -88,6 +90,7 @@ pub(super) fn read(bytes: &[u8], object: &str) -> Result<ColumnstoreXml> {
             ],
         ),
         version_buffer_size: value(top, &["VersionBuffer", "VersionBufferFileSize"]),
+        first_oid: value(top, &["OIDManager", "FirstOID"]),
         files_per_column_partition: value(top, &["ExtentMap", "FilesPerColumnPartition"])
             .unwrap_or_else(|| FILES_PER_COLUMN_PARTITION_DEFAULT.into()),
         extents_per_segment_file: value(top, &["ExtentMap", "ExtentsPerSegmentFile"])

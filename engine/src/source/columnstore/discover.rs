@@ -15,6 +15,9 @@ use super::trees;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{LeftOut, SourceTree};
 
+/// Source: ColumnStore `oam/etc/Columnstore.xml`.
+const FIRST_OID_DEFAULT: &str = "3000";
+
 const MODULE: &str = "/var/lib/columnstore/local/module";
 
 /// Settings of the server that data files depend on, or that a reader of a snapshot asks for.
@@ -56,6 +59,8 @@ pub struct Deployment {
     pub left_out: Vec<LeftOut>,
     /// Optional files that were looked for and are not there, as the deployment names them.
     pub missing_optional: Vec<PathBuf>,
+    /// The first object id of users' tables, as Columnstore.xml says it.
+    pub first_oid: String,
     /// The secrets that a backup of the components holds.
     pub credentials: Vec<Credential>,
     /// What a restore must match or a reader wants to know, by name: `dbroot_count`, `dbroot_1`,
@@ -101,6 +106,7 @@ pub fn discover(root: &Path) -> Result<Deployment> {
         name: name.cloned().unwrap_or_else(|| "columnstore".into()),
         left_out: configuration.left_out(&trees, &datadir)?,
         missing_optional,
+        first_oid: xml.first_oid.clone().unwrap_or_else(|| FIRST_OID_DEFAULT.into()),
         credentials: credentials::find(root, xml, cnf.as_ref(), options, &trees)?,
         facts: configuration.facts(&datadir)?,
         notes,

@@ -14,6 +14,8 @@ mod config_xml;
 mod credentials;
 mod discover;
 mod interrupted;
+mod programs;
+mod record;
 mod rooted;
 mod running;
 mod segment_path;
@@ -25,6 +27,10 @@ mod tests;
 pub use credentials::Credential;
 pub use discover::{Deployment, Topology, discover};
 pub use interrupted::is_interrupted_write;
+pub use programs::{Program, programs};
+pub use record::{
+    LEFT_TO_THE_RECORD, columnstore_tables, leave_out_user_segments, take_data_files,
+};
 pub use rooted::{Resolved, Root};
 pub use running::{Running, running_daemons};
 pub use segment_path::{ObjectClass, SegmentPath};

@@ -1,0 +1,176 @@
+//! The system of record of a deployment: what is said, whether it makes sense, what follows.
+//!
+//! Nothing is left out unless every table of the deployment has a step that loads it again: a
+//! forgotten table, a table that was made since and a mistyped name are errors.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use colvault_engine::error::ErrorKind;
+use colvault_engine::format::snapshot::{RecordSource, ReloadStep, SystemOfRecord};
+use colvault_engine::format::text::encode_path;
+use colvault_engine::source::columnstore::{
+    Deployment, columnstore_tables, leave_out_user_segments, take_data_files,
+};
+
+use crate::exit::Failure;
+use crate::settings::holds_a_secret;
+
+/// What to do when leaving out is not confirmed.
+pub const NOT_CONFIRMED: &str = "if these rows can really be loaded again from there, confirm it once with --apply-record; \
+     --record columnstore backs up everything";
+
+/// How many tables an error names; the rest is counted.
+const NAMED_MAX: usize = 10;
+
+/// Where the column data has its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SourceOfRecord {
+    /// In ColumnStore itself
+    Columnstore,
+    /// In another database
+    Database,
+    /// In data files
+    Files,
+}
+
+/// What is said about the system of record.
+#[derive(Clone, Debug, Default)]
+pub struct RecordSettings {
+    /// What it is; `None` when nobody said.
+    pub source: Option<SourceOfRecord>,
+    /// Name of the other database; may be empty.
+    pub database: String,
+    /// The data files, as the deployment names them.
+    pub data: Vec<PathBuf>,
+    /// How each table gets its rows back.
+    pub reload: Vec<ReloadStep>,
+}
+
+/// Makes the deployment leave out what its system of record makes good, and adds what it needs.
+///
+/// Fails with `Refused` for a reload procedure that is missing or forgets a table, or that holds a
+/// password; `Invalid` for settings that contradict each other; and as taking data files does.
+pub fn apply(settings: &RecordSettings, found: &mut Deployment) -> Result<SystemOfRecord, Failure> {
+    let is_elsewhere =
+        matches!(settings.source, Some(SourceOfRecord::Database | SourceOfRecord::Files));
+    let mut record = SystemOfRecord {
+        source: match settings.source {
+            None | Some(SourceOfRecord::Columnstore) => RecordSource::Columnstore,
+            Some(SourceOfRecord::Database) => RecordSource::Database,
+            Some(SourceOfRecord::Files) => RecordSource::Files,
+        },
+        assumed: settings.source.is_none(),
+        database: String::new(),
+        data: Vec::new(),
+        reload: Vec::new(),
+        fingerprint: String::new(),
+        left_out: Vec::new(),
+    };
+    if !is_elsewhere {
+        let is_half_said = settings.source.is_none()
+            && !(settings.reload.is_empty()
+                && settings.data.is_empty()
+                && settings.database.is_empty());
+        return match is_half_said {
+            true => {
+                Err(invalid("database or files expected, since record has other keys, found none"))
+            }
+            false => Ok(record),
+        };
+    }
+    match (record.source, settings.data.is_empty()) {
+        (RecordSource::Files, true) => {
+            return Err(invalid("record.data expected with files, found none"));
+        }
+        (RecordSource::Database, false) => {
+            return Err(invalid("files expected with record.data, found database"));
+        }
+        _ => {}
+    }
+    let tables = columnstore_tables(found)?;
+    complete(&settings.reload, &tables)?;
+    if record.source == RecordSource::Files {
+        take_data_files(found, &settings.data)?;
+    }
+    for step in settings.reload.iter().filter(|step| !tables.contains(&step.table)) {
+        let table = &step.table;
+        found.notes.push(format!("the reload procedure names {table}, which is no table here"));
+    }
+    match tables.is_empty() {
+        true => found.notes.push(
+            "no table definition names ColumnStore, so nobody can tell whose segment files they \
+             are: none is left out"
+                .to_owned(),
+        ),
+        false => leave_out_user_segments(found)?,
+    }
+    record.database.clone_from(&settings.database);
+    record.data = settings.data.iter().map(|path| encode_path(path)).collect();
+    record.reload.clone_from(&settings.reload);
+    Ok(record)
+}
+
+/// Fails unless every table has a step, and no step holds a password.
+fn complete(steps: &[ReloadStep], tables: &[String]) -> Result<(), Failure> {
+    if let Some(step) = steps.iter().find(|step| holds_a_secret(step)) {
+        let problem =
+            "no password expected in it, found one: snapshots keep the procedure as it is";
+        return Err(Failure::new(
+            ErrorKind::Refused,
+            format!("reload step of {}", step.table),
+            problem,
+        )
+        .with_hint("let the command read it from an option file that only its user can read"));
+    }
+    let is_missing = |table: &&String| !steps.iter().any(|step| step.table == **table);
+    let missing: Vec<&str> = tables.iter().filter(is_missing).map(String::as_str).collect();
+    if !steps.is_empty() && missing.is_empty() {
+        return Ok(());
+    }
+    let problem = if steps.is_empty() {
+        "a step for each table expected, found no reload procedure".to_owned()
+    } else {
+        let mut names = missing[..missing.len().min(NAMED_MAX)].join(", ");
+        if missing.len() > NAMED_MAX {
+            names.push_str(&format!(" and {} more", missing.len() - NAMED_MAX));
+        }
+        format!("a step for each table expected, found none for {names}")
+    };
+    Err(Failure::new(ErrorKind::Refused, "record.reload", problem).with_hint(
+        "write how each table gets its rows back ([[record.reload]] in the settings file, see \
+         docs/RECORD.md), or --record columnstore, which backs up everything",
+    ))
+}
+
+fn invalid(problem: &str) -> Failure {
+    Failure::new(ErrorKind::Invalid, "record.source", problem)
+        .with_hint("docs/RECORD.md has an example of each system of record")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(table: &str, command: &str) -> ReloadStep {
+        ReloadStep { table: table.into(), from: String::new(), command: command.into() }
+    }
+
+    #[test]
+    fn every_table_needs_a_step_and_no_step_a_password() {
+        let tables = ["a.b".to_owned(), "a.c".to_owned()];
+        let both = [step("a.b", "load"), step("a.c", "load")];
+        assert!(complete(&both, &tables).is_ok());
+        for (steps, said) in [
+            (&[][..], "found no reload procedure"),
+            (&both[..1], "found none for a.c"),
+            (&[step("a.b", "x"), step("a.C", "x")], "found none for a.c"),
+            (&[step("a.b", "mariadb --password=x")], "reload step of a.b: no password"),
+        ] {
+            let failure = complete(steps, &tables).unwrap_err();
+            assert!(failure.message().contains(said), "{}", failure.message());
+            assert_eq!(failure.exit().code(), 1);
+        }
+        assert!(complete(&[], &[]).is_err(), "a procedure is asked for before there are tables");
+    }
+}
