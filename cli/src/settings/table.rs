@@ -37,13 +37,16 @@ const INIT: &[&str] = &["init"];
 /// A plan is of a backup, so both have its settings.
 const BACKUP: &[&str] = &["backup", "plan"];
 const RESTORE: &[&str] = &["restore"];
+/// What sorts more than memory holds.
+const REPORTS: &[&str] = &["stats", "diff", "find"];
 const CHECK: &[&str] = &["check"];
 
 /// Every setting, as `plan --show-settings` lists them.
-pub const SETTINGS: [Setting; 31] = [
+pub const SETTINGS: [Setting; 32] = [
     setting("repository", Kind::Text, "repo", ALL, "none"),
     setting("cache_dir", Kind::Text, "cache_dir", ALL, "colvault in the user's cache directory"),
     setting("no_cache", Kind::Flag, "no_cache", ALL, "false"),
+    setting("tmp_dir", Kind::Text, "tmp_dir", REPORTS, "the cache directory"),
     setting("threads", Kind::Number, "threads", ALL, "one for each processor"),
     setting("init.pack_size", Kind::Number, "pack_size", INIT, "64"),
     setting("init.chunk_size_min", Kind::Number, "chunk_size_min", INIT, "16"),
@@ -136,7 +139,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Options that are no settings, and why.
-    const NOT_KEPT: [(&str, &[&str]); 10] = [
+    const NOT_KEPT: [(&str, &[&str]); 14] = [
         // How this one run speaks, and where settings are read from.
         ("", &["json", "quiet", "verbose", "config", "profile"]),
         // What this one run does.
@@ -160,6 +163,28 @@ mod tests {
                 "tag",
             ],
         ),
+        ("stats", &["snapshots", "by", "sort", "limit", "host", "tag", "latest"]),
+        ("diff", &["before", "after", "metadata", "component", "host", "tag"]),
+        (
+            "find",
+            &[
+                "patterns",
+                "long",
+                "count",
+                "size_min",
+                "size_max",
+                "oldest",
+                "newest",
+                "oid",
+                "chunk",
+                "pack",
+                "component",
+                "snapshot",
+                "host",
+                "tag",
+            ],
+        ),
+        ("dump", &["snapshot", "path", "component", "archive", "output", "force", "host", "tag"]),
         ("check", &[]),
         ("init", &[]),
         ("demo", &["keep"]),
