@@ -49,10 +49,11 @@ fn shown(mut command: Command) -> BTreeMap<String, Setting> {
 
 /// Every setting but reload steps: what the file says (TOML), what the environment says, what they
 /// come to, and the option of `plan` that goes before both, if it has one.
-const TABLE: [(&str, &str, &str, &str, &str); 30] = [
+const TABLE: [(&str, &str, &str, &str, &str); 31] = [
     ("repository", "'/f'", "/e", "/e", "--repo=/flag"),
     ("cache_dir", "'/f'", "/e", "/e", "--cache-dir=/flag"),
     ("no_cache", "false", "true", "true", "--no-cache=false"),
+    ("tmp_dir", "'/f'", "/e", "/e", ""),
     ("threads", "3", "4", "4", "--threads=5"),
     ("init.pack_size", "3", "4", "4", ""),
     ("init.chunk_size_min", "3", "4", "4", ""),
@@ -295,7 +296,7 @@ fn the_documentation_lists_every_setting() {
     }
     assert_eq!(listed.next(), None, "no more settings than there are");
     // Options stand behind, with the dashes the help has.
-    let help = ["init", "plan", "backup", "restore", "check"]
+    let help = ["init", "plan", "backup", "restore", "check", "stats"]
         .map(|command| place.expect(0, &format!("{command} --help")).out)
         .concat();
     for row in &rows {
