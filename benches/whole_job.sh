@@ -18,7 +18,7 @@ jobs=target/release/jobs
 generate=$(realpath target/release/generate)
 mkdir -p "$work" "$(dirname "$output")"
 
-say() { printf '%s\n' "$*" >>"$output"; }
+say() { printf '%s\n' "$@" >>"$output"; }
 # part NAME TITLE COMMAND...: runs a measurement and appends what it prints.
 part() {
     name=$1
@@ -38,7 +38,7 @@ night="$generate \"\$1\" --night 1 --kind append --share 0.03 >/dev/null"
 : >"$output"
 say "# The whole job, $(date +%F)" "" \
     "\`benches/whole_job.sh\`, $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo) GiB, \
-$(stat -f -c %T "$work"), kernel $(uname -r | cut -d- -f1). How it is measured: benches/README.md."
+$(findmnt -no FSTYPE -T "$work"), kernel $(uname -r | cut -d- -f1). How it is measured: benches/README.md."
 
 source_of generated --bytes 1600M
 part tmpfs "1.6 GB generated, repositories on tmpfs" $jobs times --work "$work/run" \

@@ -309,6 +309,20 @@ impl<'a> ManifestReader<'a> {
         Ok(())
     }
 
+    /// Whether there is an entry at a path or below. Cost: one chunk of entries.
+    pub fn holds(mut self, path: &[u8]) -> Result<bool> {
+        self.skip_to(path)?;
+        while let Some(entry) = self.next_entry()? {
+            if compare_paths(&entry.path, path).is_ge() {
+                let below = entry.path.strip_prefix(path);
+                return Ok(
+                    path.is_empty() || below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+                );
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads the next chunk of entries; false at the end.
     fn fill(&mut self) -> Result<bool> {
         self.next_chunk()?;

@@ -116,6 +116,8 @@ struct Record {
     database: String,
     data: Vec<String>,
     reload: Vec<BTreeMap<String, String>>,
+    #[serde(default)]
+    absent: Vec<String>,
     fingerprint: String,
     left_out: Vec<serde_json::Value>,
 }

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use colvault_engine::diff::{Change, DiffOptions, diff};
 use colvault_engine::error::ErrorKind;
 use colvault_engine::format::text::{decode_path, encode_path};
+use colvault_engine::manifest::ManifestReader;
 use colvault_engine::progress::Event;
+use colvault_engine::repository::Repository;
 use colvault_engine::restore::Select;
-use colvault_engine::snapshot::{Filter, choose, list};
+use colvault_engine::snapshot::{Filter, Named, choose, list};
 
 use crate::commands::temporary::TemporaryArgs;
-use crate::commands::{exit_of, nobody_reads, not_chosen, selected_path, split_snapshot};
+use crate::commands::{
+    exit_of, nobody_reads, not_chosen, refuse_unknown_components, selected_path, split_snapshot,
+};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::{ChangedLine, Compared};
@@ -80,17 +84,13 @@ pub fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         paths: path.iter().map(|path| selected_path(path)).collect(),
         ..Select::everything()
     };
-    for wanted in &args.component {
-        let one = Select { components: vec![wanted.clone()], ..Select::everything() };
-        let mut all = before.snapshot.components.iter().chain(&after.snapshot.components);
-        if !all.any(|component| one.takes_component(&component.name)) {
-            let problem = "a component of one of the snapshots expected";
-            return Err(Failure::new(
-                ErrorKind::NotFound,
-                format!("component {wanted:?}"),
-                problem,
-            ));
-        }
+    refuse_unknown_components(&args.component, &[&before, &after])?;
+    if let Some(path) = &path
+        && !holds(&repository, &before, path)
+        && !holds(&repository, &after, path)
+    {
+        let problem = "a path of one of the snapshots expected";
+        return Err(Failure::new(ErrorKind::NotFound, encode_path(path), problem));
     }
     let options = DiffOptions {
         select,
@@ -124,4 +124,21 @@ pub fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         findings: &findings,
     });
     Ok(exit_of(&findings))
+}
+
+/// Whether a snapshot has a path, as `--path` and `SNAPSHOT:PATH` name one. What cannot be read may
+/// have it: the comparison then tells what is wrong.
+fn holds(repository: &Repository, named: &Named, path: &Path) -> bool {
+    named.snapshot.components.iter().any(|component| {
+        let base = decode_path(&component.path);
+        let below = match path.is_absolute() {
+            true if base.starts_with(path) => return true,
+            true => path.strip_prefix(&base).ok(),
+            false => Some(path),
+        };
+        below.is_some_and(|below| {
+            let manifest = ManifestReader::new(repository, component);
+            manifest.holds(below.as_os_str().as_bytes()).unwrap_or(true)
+        })
+    })
 }

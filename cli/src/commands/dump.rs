@@ -17,6 +17,7 @@ use crate::commands::{exit_of, not_chosen, split_snapshot};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::Dumped;
+use crate::output::reload::lacks;
 
 /// Write a file to standard output, or a directory, a component or a snapshot as a tar stream
 ///
@@ -80,6 +81,12 @@ pub fn run(args: &DumpArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let chosen = choose(&listing, wanted, &filter, false).map_err(not_chosen)?;
     if let Some(warning) = &chosen.warning {
         context.output.event(Event::Warning(warning));
+    }
+    if path.is_none()
+        && let Some(lacks) = lacks(&chosen.named.snapshot)
+    {
+        let text = format!("the snapshot is {lacks}; restore says how they get back");
+        context.output.event(Event::Warning(&text));
     }
     let options = DumpOptions {
         components: args.component.clone(),

@@ -14,7 +14,7 @@ use colvault_engine::restore::Select;
 use colvault_engine::snapshot::{Filter, Listing, Named, choose, list};
 
 use crate::commands::temporary::TemporaryArgs;
-use crate::commands::{exit_of, nobody_reads, not_chosen};
+use crate::commands::{exit_of, nobody_reads, not_chosen, refuse_unknown_components};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::{ListedEntry, Searched};
@@ -111,6 +111,7 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     watch.add(&listing.findings);
     repository.load_index(&watch)?;
     let searched = args.searched(&listing, context)?;
+    refuse_unknown_components(&args.component, &searched.iter().collect::<Vec<_>>())?;
     let mut last = None;
     let mut count = 0;
     let report = find(&repository, &searched, &options, &watch, &mut |found| {

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::finding::Findings;
 use colvault_engine::progress::Cancel;
+use colvault_engine::restore::Select;
+use colvault_engine::snapshot::Named;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -74,6 +76,20 @@ fn not_chosen(error: Error) -> Failure {
 /// Returns a path as the engine selects by it: without a slash at its end.
 fn selected_path(path: &Path) -> Vec<u8> {
     path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec()
+}
+
+/// Fails with `NotFound` for a component that none of the snapshots has.
+fn refuse_unknown_components(wanted: &[String], snapshots: &[&Named]) -> Result<(), Failure> {
+    for wanted in wanted {
+        let one = Select { components: vec![wanted.clone()], ..Select::everything() };
+        let mut all = snapshots.iter().flat_map(|named| &named.snapshot.components);
+        if !snapshots.is_empty() && !all.any(|component| one.takes_component(&component.name)) {
+            let problem = "a component of one of the snapshots expected";
+            let object = format!("component {wanted:?}");
+            return Err(Failure::new(ErrorKind::NotFound, object, problem));
+        }
+    }
+    Ok(())
 }
 
 /// Splits `SNAPSHOT[:PATH]`.

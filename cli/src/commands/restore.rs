@@ -103,6 +103,7 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         report: &report,
         dry_run: args.dry_run,
         delta: args.delta,
+        is_whole: options.select.takes_whole_components(),
         findings: &findings,
         elapsed,
     });

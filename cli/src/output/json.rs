@@ -399,7 +399,7 @@ impl Output for Json {
             components: placed
                 .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
                 .collect(),
-            reload: reload::steps(&restored.named.snapshot),
+            reload: reload::after(restored),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),
         })));

@@ -5,7 +5,7 @@
 
 pub mod json;
 mod progress;
-mod reload;
+pub mod reload;
 mod reports;
 mod stream;
 pub mod table;
@@ -122,6 +122,8 @@ pub struct Restored<'a> {
     pub dry_run: bool,
     /// Whether it made existing trees equal.
     pub delta: bool,
+    /// Whether the components were taken whole, all their paths.
+    pub is_whole: bool,
     /// What was found.
     pub findings: &'a Findings,
     /// How long it took.

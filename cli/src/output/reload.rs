@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use colvault_engine::format::snapshot::{RecordSource, Snapshot, SystemOfRecord};
 
+use super::Restored;
 use crate::units::{bytes, counted};
 
 /// Says what a snapshot lacks because of its system of record; `None` when it lacks nothing.
@@ -20,9 +21,30 @@ pub fn lacks(snapshot: &Snapshot) -> Option<String> {
     ))
 }
 
+/// Returns what is to be done after a restore, as lines: the numbered steps when a deployment was
+/// restored as a whole; only what is missing when a part of its column data was; nothing when the
+/// snapshot lacks nothing or the restore had nothing to do with it.
+pub fn after(restored: &Restored<'_>) -> Vec<String> {
+    let snapshot = &restored.named.snapshot;
+    let is_there =
+        |name: &str| restored.report.components.iter().any(|(component, _)| component == name);
+    let mut dbroots =
+        snapshot.components.iter().filter(|component| component.name.starts_with("dbroot/"));
+    let all_dbroots = dbroots.clone().all(|component| is_there(&component.name));
+    if restored.is_whole && all_dbroots && is_there("datadir") && !restored.dry_run {
+        return steps(snapshot);
+    }
+    match dbroots.any(|component| is_there(&component.name)) && restored.is_whole {
+        true => {
+            lacks(snapshot).map(|lacks| format!("this snapshot is {lacks}")).into_iter().collect()
+        }
+        false => Vec::new(),
+    }
+}
+
 /// Returns what is to be done after the files are back, as numbered lines; nothing when the
 /// snapshot lacks nothing.
-pub fn steps(snapshot: &Snapshot) -> Vec<String> {
+fn steps(snapshot: &Snapshot) -> Vec<String> {
     let Some(lacks) = lacks(snapshot) else { return Vec::new() };
     let Some(record) = &snapshot.record else { return Vec::new() };
     let tables = tables(record);
@@ -66,7 +88,7 @@ pub fn steps(snapshot: &Snapshot) -> Vec<String> {
         let file = word(&format!("{schema}.sql"));
         step(format!("create them anew: mariadb {} < {file}", word(schema)));
     }
-    for reload in &record.reload {
+    for reload in record.reload.iter().filter(|step| !record.absent.contains(&step.table)) {
         let from = match reload.from.as_str() {
             "" => String::new(),
             from => format!(" from {from}"),
@@ -103,7 +125,7 @@ fn sql(name: &str) -> String {
 /// The tables to load, each once, in the order of the steps.
 fn tables(record: &SystemOfRecord) -> Vec<&str> {
     let mut tables: Vec<&str> = Vec::new();
-    for step in &record.reload {
+    for step in record.reload.iter().filter(|step| !record.absent.contains(&step.table)) {
         if !tables.contains(&step.table.as_str()) {
             tables.push(&step.table);
         }

@@ -253,7 +253,7 @@ impl Output for Text {
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
-        reload::steps(&restored.named.snapshot).iter().for_each(|line| self.say(line));
+        reload::after(restored).iter().for_each(|line| self.say(line));
     }
 
     fn checked(&self, checked: &Checked<'_>) {
@@ -492,7 +492,12 @@ fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
             count(left_out.len() as u64)
         ));
     }
-    if restored.delta {
+    if restored.delta && restored.dry_run {
+        let deleted = counted(report.files_deleted, "path that is", "paths that are");
+        lines.push(format!(
+            "{deleted} there and not in the snapshot would be DELETED (-v names them)"
+        ));
+    } else if restored.delta {
         lines.push(format!(
             "{} were as they should be already: {}; {} deleted",
             count(report.files_skipped),

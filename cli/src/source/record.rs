@@ -64,6 +64,7 @@ pub fn apply(settings: &RecordSettings, found: &mut Deployment) -> Result<System
         database: String::new(),
         data: Vec::new(),
         reload: Vec::new(),
+        absent: Vec::new(),
         fingerprint: String::new(),
         left_out: Vec::new(),
     };
@@ -93,9 +94,12 @@ pub fn apply(settings: &RecordSettings, found: &mut Deployment) -> Result<System
     if record.source == RecordSource::Files {
         take_data_files(found, &settings.data)?;
     }
-    for step in settings.reload.iter().filter(|step| !tables.contains(&step.table)) {
-        let table = &step.table;
-        found.notes.push(format!("the reload procedure names {table}, which is no table here"));
+    record.absent = absent(&settings.reload, &tables);
+    for table in &record.absent {
+        found.notes.push(format!(
+            "the reload procedure names {table}, which is no ColumnStore table here: misspelt, or \
+             dropped since; a restore will not load it"
+        ));
     }
     match tables.is_empty() {
         true => found.notes.push(
@@ -109,6 +113,17 @@ pub fn apply(settings: &RecordSettings, found: &mut Deployment) -> Result<System
     record.data = settings.data.iter().map(|path| encode_path(path)).collect();
     record.reload.clone_from(&settings.reload);
     Ok(record)
+}
+
+/// Returns the tables of steps that are no tables of the deployment, each once.
+fn absent(steps: &[ReloadStep], tables: &[String]) -> Vec<String> {
+    let mut absent: Vec<String> = Vec::new();
+    for step in steps {
+        if !tables.contains(&step.table) && !absent.contains(&step.table) {
+            absent.push(step.table.clone());
+        }
+    }
+    absent
 }
 
 /// Fails unless every table has a step, and no step holds a password.
@@ -135,7 +150,12 @@ fn complete(steps: &[ReloadStep], tables: &[String]) -> Result<(), Failure> {
         if missing.len() > NAMED_MAX {
             names.push_str(&format!(" and {} more", missing.len() - NAMED_MAX));
         }
-        format!("a step for each table expected, found none for {names}")
+        let strange = absent(steps, tables);
+        let strange = match strange.len() {
+            0 => String::new(),
+            _ => format!("; no tables here are {}", strange.join(", ")),
+        };
+        format!("a step for each table expected, found none for {names}{strange}")
     };
     Err(Failure::new(ErrorKind::Refused, "record.reload", problem).with_hint(
         "write how each table gets its rows back ([[record.reload]] in the settings file, see \
@@ -164,7 +184,7 @@ mod tests {
         for (steps, said) in [
             (&[][..], "found no reload procedure"),
             (&both[..1], "found none for a.c"),
-            (&[step("a.b", "x"), step("a.C", "x")], "found none for a.c"),
+            (&[step("a.b", "x"), step("a.C", "x")], "found none for a.c; no tables here are a.C"),
             (&[step("a.b", "mariadb --password=x")], "reload step of a.b: no password"),
         ] {
             let failure = complete(steps, &tables).unwrap_err();

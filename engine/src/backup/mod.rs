@@ -38,7 +38,7 @@ use crate::repository::Repository;
 use crate::session::{Begun, Session};
 use crate::snapshot::{Listing, Named};
 use crate::source::columnstore::is_interrupted_write;
-use crate::source::directory::{Found, Met, Walk, WalkOptions};
+use crate::source::directory::{EXCLUDED, Found, Met, Walk, WalkOptions};
 use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
 use content::{FileContent, FileJob, Outcome, Permits, Reading};
@@ -190,6 +190,7 @@ pub fn backup_guarded(
         findings: Findings::default(),
         left_out: Vec::new(),
         left_out_total: 0,
+        data_excluded: 0,
     };
     for finding in &options.findings {
         run.find(finding.clone());
@@ -221,6 +222,14 @@ pub fn backup_guarded(
             })
         })?;
     options.cancel.check()?;
+    if run.data_excluded > 0 {
+        let text = format!(
+            "--exclude leaves out {} paths of DB Roots and the data directory: what a restore brings \
+             back lacks them, and a server may not start on it",
+            run.data_excluded
+        );
+        observer.event(Event::Warning(&text));
+    }
     for finding in guard()? {
         run.find(finding);
     }
@@ -320,6 +329,8 @@ struct Run<'a> {
     findings: Findings,
     left_out: Vec<LeftOutRecord>,
     left_out_total: u64,
+    /// Paths of DB Roots and of the data directory that the user's patterns have left out.
+    data_excluded: u64,
 }
 
 /// An entry that waits for its turn in the manifest.
@@ -336,6 +347,10 @@ impl Run<'_> {
 
     fn leave_out(&mut self, left_out: LeftOut) {
         self.left_out_total += 1;
+        let is_data = left_out.component.starts_with("dbroot/") || left_out.component == "datadir";
+        if is_data && left_out.reason == EXCLUDED {
+            self.data_excluded += 1;
+        }
         if self.left_out.len() < LEFT_OUT_LISTED_MAX {
             self.left_out.push(LeftOutRecord {
                 component: left_out.component,

@@ -197,6 +197,10 @@ pub struct SystemOfRecord {
     pub data: Vec<String>,
     /// The tables whose rows are not in the snapshot and how they get back, in order.
     pub reload: Vec<ReloadStep>,
+    /// Tables of the steps that did not exist when the snapshot was made: dropped since the steps were
+    /// written, or misspelt. They are not loaded again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
     /// BLAKE3 of these settings and of where they apply, in hexadecimal. Who confirmed them once
     /// need not do so again while it stays the same.
     pub fingerprint: String,

@@ -33,8 +33,14 @@ pub struct Forecast {
 }
 
 /// Estimates from the snapshots of the same source, newest first. Reading so much costs what
-/// reading cost on average in the last snapshots that read anything.
-pub(super) fn forecast(history: &[&Named], has_parent: bool, bytes_to_read: u64) -> Forecast {
+/// reading cost on average in the last snapshots that read anything; bytes of new files, of which
+/// nothing is stored yet, what they cost in backups that read everything, where there is one.
+pub(super) fn forecast(
+    history: &[&Named],
+    has_parent: bool,
+    bytes_to_read: u64,
+    bytes_of_new_files: u64,
+) -> Forecast {
     let useful = |wants_parent: bool| -> Vec<&Named> {
         let is_useful = |named: &&Named| {
             named.snapshot.parent.is_some() == wants_parent && named.snapshot.stats.bytes_read > 0
@@ -49,15 +55,23 @@ pub(super) fn forecast(history: &[&Named], has_parent: bool, bytes_to_read: u64)
     if chosen.is_empty() {
         return Forecast { bytes_to_read, ..Forecast::default() };
     }
-    let sum = |of: fn(&Named) -> f64| chosen.iter().map(|named| of(named)).sum::<f64>();
-    let read = sum(|named| named.snapshot.stats.bytes_read as f64);
-    let stored = sum(|named| named.snapshot.stats.data_added_packed as f64);
+    let sum = |over: &[&Named], of: fn(&Named) -> f64| over.iter().map(|n| of(n)).sum::<f64>();
+    let read_by = |over: &[&Named]| sum(over, |named| named.snapshot.stats.bytes_read as f64);
+    let stored_per_byte = |over: &[&Named]| {
+        sum(over, |named| named.snapshot.stats.data_added_packed as f64) / read_by(over)
+    };
+    let full = useful(false);
+    let of_new = if full.is_empty() { &chosen } else { &full };
+    let of_changed = bytes_to_read.saturating_sub(bytes_of_new_files);
+    let stored = stored_per_byte(&chosen) * of_changed as f64
+        + stored_per_byte(of_new) * bytes_of_new_files as f64;
+    let read = read_by(&chosen);
     let times: Option<f64> = chosen.iter().map(|named| seconds(&named.snapshot)).sum();
     let share = bytes_to_read as f64 / read;
     Forecast {
         basis: basis(chosen.iter().map(|named| named.id).collect()),
         bytes_to_read,
-        stored_bytes: Some((stored * share) as u64),
+        stored_bytes: Some(stored.round() as u64),
         seconds: times.map(|seconds| seconds * share),
     }
 }
@@ -100,11 +114,11 @@ mod tests {
 
     #[test]
     fn without_snapshots_nothing_is_invented() {
-        let unknown = forecast(&[], false, 77);
+        let unknown = forecast(&[], false, 77, 0);
         assert_eq!((unknown.basis, unknown.bytes_to_read), (Basis::Nothing, 77));
         assert_eq!((unknown.stored_bytes, unknown.seconds), (None, None));
         let idle = named(2, Some(1), 0, 0, 3);
-        assert_eq!(forecast(&[&idle], true, 77).basis, Basis::Nothing);
+        assert_eq!(forecast(&[&idle], true, 77, 0).basis, Basis::Nothing);
     }
 
     #[test]
@@ -113,18 +127,20 @@ mod tests {
         let nights = [named(2, Some(1), 100, 10, 2), named(3, Some(2), 300, 50, 4)];
         let idle = named(4, Some(3), 0, 0, 1);
         let history = [&idle, &nights[1], &nights[0], &first];
-        let night = forecast(&history, true, 200);
+        let night = forecast(&history, true, 200, 0);
         assert_eq!(night.basis, Basis::Nights(vec![nights[1].id, nights[0].id]));
         assert_eq!((night.stored_bytes, night.seconds), (Some(30), Some(3.0)));
-        let full = forecast(&history, false, 2000);
+        // What is new is stored as the first backup stored it.
+        assert_eq!(forecast(&history, true, 200, 100).stored_bytes, Some(65));
+        let full = forecast(&history, false, 2000, 2000);
         assert_eq!(full.basis, Basis::Full(vec![first.id]));
         assert_eq!((full.stored_bytes, full.seconds), (Some(1000), Some(20.0)));
         // The second night has only the first to go by.
-        assert_eq!(forecast(&[&first], true, 10).basis, Basis::Full(vec![first.id]));
+        assert_eq!(forecast(&[&first], true, 10, 0).basis, Basis::Full(vec![first.id]));
         // A clock that was set back says nothing of time.
         let mut odd = named(5, Some(1), 100, 10, 2);
         odd.snapshot.end = "2026-11-23T18:00:00Z".into();
-        let odd = forecast(&[&odd], true, 100);
+        let odd = forecast(&[&odd], true, 100, 0);
         assert_eq!((odd.stored_bytes, odd.seconds), (Some(10), None));
     }
 }

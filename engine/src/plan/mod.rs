@@ -66,6 +66,8 @@ pub struct PlannedComponent {
     pub files_unmodified: u64,
     /// Sizes of the files that would be read.
     pub bytes_to_read: u64,
+    /// Of these, sizes of the files that the parent does not have.
+    pub bytes_of_new_files: u64,
 }
 
 impl PlanReport {
@@ -78,6 +80,7 @@ impl PlanReport {
             total.files_changed += component.files_changed;
             total.files_unmodified += component.files_unmodified;
             total.bytes_to_read += component.bytes_to_read;
+            total.bytes_of_new_files += component.bytes_of_new_files;
         }
         total
     }
@@ -136,8 +139,9 @@ pub fn plan(
     };
     let (kind, group) = options.source();
     let history: Vec<&Named> = same_source(snapshots, kind, &group).collect();
-    let to_read = report.total().bytes_to_read;
-    report.forecast = forecast::forecast(&history, parent.is_some(), to_read);
+    let PlannedComponent { bytes_to_read, bytes_of_new_files, .. } = report.total();
+    report.forecast =
+        forecast::forecast(&history, parent.is_some(), bytes_to_read, bytes_of_new_files);
     Ok(report)
 }
 
@@ -237,7 +241,10 @@ impl Planner<'_> {
             planned.bytes_to_read += found.stat.size;
             match was_a_file(previous.as_ref()) {
                 true => planned.files_changed += 1,
-                false => planned.files_new += 1,
+                false => {
+                    planned.files_new += 1;
+                    planned.bytes_of_new_files += found.stat.size;
+                }
             }
         }
         self.observer.event(Event::Done { entries: 1, bytes: found.stat.size });

@@ -79,7 +79,8 @@ pub(super) fn write_zeros(file: &File, mut offset: u64, mut length: u64) -> io::
     Ok(())
 }
 
-/// Deletes what is in the destination and not in the snapshot; returns how many entries.
+/// Deletes what is in the destination and not in the snapshot; returns how many entries. A dry run
+/// deletes nothing and counts; each path is an event in both.
 ///
 /// Only where the snapshot knows all there should be: not in `config`, whose directories belong to
 /// the host, only below the paths that were backed up, and nothing that was left out or could not
@@ -97,7 +98,8 @@ pub(super) fn delete_extras(run: &ComponentRun<'_>, snapshot: &Snapshot) -> Resu
         return Ok(0);
     }
     let extras = extras(run, snapshot)?;
-    for path in extras.iter().rev() {
+    let to_delete = if run.options.dry_run { &[][..] } else { &extras[..] };
+    for path in to_delete.iter().rev() {
         let full = run.destination.join(OsStr::from_bytes(&path.0));
         let removed = match path.1 {
             true => std::fs::remove_dir(&full),

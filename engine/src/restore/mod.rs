@@ -66,7 +66,8 @@ pub struct RestoreReport {
     pub files_skipped: u64,
     /// Those that lack content which cannot be had; findings name them.
     pub files_incomplete: u64,
-    /// Entries deleted because the snapshot does not have them (delta).
+    /// Entries deleted because the snapshot does not have them (delta); in a dry run, those that would
+    /// be.
     pub files_deleted: u64,
     /// Sizes of the selected files.
     pub bytes_total: u64,
@@ -117,7 +118,21 @@ pub fn restore(
         destinations.iter().map(|(c, path)| (c.name.clone(), path.clone())).collect();
     observer.event(Event::Expected { entries: needs.entries, bytes: needs.bytes });
     plan::refuse_without_space(&needs)?;
+    let owners = Owners::new(options.numeric_ids);
     if options.dry_run {
+        for (component, destination) in destinations.iter().filter(|(_, path)| path.exists()) {
+            let run = ComponentRun {
+                repository,
+                component,
+                destination,
+                options,
+                observer,
+                owners: &owners,
+            };
+            if options.delta {
+                report.files_deleted += delta::delete_extras(&run, snapshot)?;
+            }
+        }
         return Ok(report);
     }
     let pool = rayon::ThreadPoolBuilder::new()
@@ -127,7 +142,6 @@ pub fn restore(
         .map_err(|error| {
             Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
         })?;
-    let owners = Owners::new(options.numeric_ids);
     for (component, destination) in &destinations {
         observer.event(Event::Stage(&component.name));
         let run =

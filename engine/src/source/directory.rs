@@ -17,6 +17,9 @@ use super::{LeftOut, SourceTree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Patterns;
 
+/// Why a path is left out that a pattern of the user matches.
+pub const EXCLUDED: &str = "excluded by the user";
+
 /// Something the walk met.
 #[derive(Debug)]
 pub enum Met {
@@ -132,7 +135,7 @@ impl<'a> Walk<'a> {
             return self.left_out(&path, &reason);
         }
         if self.options.exclude.first_match(&path).is_some() {
-            return self.left_out(&path, "excluded by the user");
+            return self.left_out(&path, EXCLUDED);
         }
         let looked = self.place(&path, directory).and_then(|place| Ok((place.stat()?, place)));
         let (stat, place) = match looked {

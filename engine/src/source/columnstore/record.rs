@@ -66,6 +66,14 @@ pub fn take_data_files(deployment: &mut Deployment, paths: &[PathBuf]) -> Result
             return Err(Error::new(ErrorKind::Invalid, path.display().to_string(), problem));
         }
         let host = root.on_host(&inside);
+        if !host.exists() {
+            let problem = format!(
+                "data files expected there, since record.data names {} of the deployment, found \
+                 nothing",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::NotFound, host.display().to_string(), problem));
+        }
         if !holds_a_file(&host)? {
             let problem = "data files that rows can be loaded from expected, found no file in it";
             return Err(Error::new(ErrorKind::Invalid, host.display().to_string(), problem));
