@@ -4,7 +4,7 @@ use crate::backend::{Key, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::config::from_json;
-use crate::format::snapshot::{Snapshot, SnapshotState};
+use crate::format::snapshot::{Component, Snapshot, SnapshotState};
 use crate::id::SessionId;
 use crate::index::object_finding;
 use crate::repository::Repository;
@@ -74,7 +74,29 @@ pub fn list(repository: &Repository) -> Result<Listing> {
 /// Reads one snapshot; `None` for a revoked session.
 pub fn load(repository: &Repository, id: SessionId) -> Result<Option<Snapshot>> {
     let Some(body) = repository.read_snapshot_record(id)? else { return Ok(None) };
-    Ok(Some(from_json(&body, &Key::Snapshot(id).to_string())?))
+    let object = Key::Snapshot(id).to_string();
+    let snapshot: Snapshot = from_json(&body, &object)?;
+    check_names(&snapshot.components, &object)?;
+    Ok(Some(snapshot))
+}
+
+/// Fails with `Corrupt` unless the names of components can be directories below a target: relative,
+/// without `.` and `..`, and no two the same.
+fn check_names(components: &[Component], object: &str) -> Result<()> {
+    let mut names: Vec<&str> = components.iter().map(|c| c.name.as_str()).collect();
+    let is_plain = |part: &str| {
+        !["", ".", ".."].contains(&part) && !part.chars().any(|character| character.is_control())
+    };
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+    let strange = names.iter().copied().find(|name| !name.split('/').all(is_plain));
+    match strange.or(twice) {
+        Some(name) => Err(Error::corrupt(
+            object,
+            format!("names of components expected, each once and a relative path, found {name:?}"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Returns what snapshots are ordered by: the instant, whatever zone it was written in.
@@ -177,4 +199,26 @@ fn others(listing: &Listing, filter: &Filter, chosen: &Named) -> Option<String> 
         name(&wanted),
         name(&other)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::snapshot::Counts;
+
+    #[test]
+    fn components_that_lead_out_of_a_target_are_damage() {
+        let body = |names: &[&str]| {
+            let component = |name: &&str| serde_json::json!({"name": name, "path": "/", "manifest": [], "counts": Counts::default()});
+            let components: Vec<_> = names.iter().map(component).collect();
+            serde_json::from_value::<Vec<Component>>(components.into()).unwrap()
+        };
+        let check = |names: &[&str]| check_names(&body(names), "snapshots/x").is_ok();
+        assert!(check(&["dbroot/1", "dbroot/2", "datadir.innodb_undo_directory", "config"]));
+        for names in
+            [&["../etc"][..], &["/etc"], &["a//b"], &["dbroot/.."], &[""], &["a\n"], &["a", "a"]]
+        {
+            assert!(!check(names), "{names:?}");
+        }
+    }
 }

@@ -221,7 +221,8 @@ fn a_link_in_the_way_of_a_selected_path_is_not_followed() {
     assert!(result.is_err(), "and it says so");
 }
 
-/// Catches a delta that deletes what the snapshot never knew: files left out by rule or pattern.
+/// Catches a delta that deletes what the snapshot never knew: files left out by rule or pattern; and
+/// a dry run that deletes, or does not say how much would go.
 #[test]
 fn what_was_left_out_is_not_deleted() {
     let place = quick();
@@ -243,7 +244,14 @@ fn what_was_left_out_is_not_deleted() {
     fs::write(source.join("000.dir/new"), "newer than the snapshot").unwrap();
     let kept: [PathBuf; 3] =
         ["mysqld.pid", "000.dir/left.tmp", "cache/object"].map(|name| source.join(name));
-    // The target is the source itself: a disaster on the same host.
+    // The target is the source itself: a disaster on the same host. First only said.
+    let rehearsed = store
+        .restore_with(&store.latest(), &source, |options| {
+            (options.delta, options.dry_run) = (true, true);
+        })
+        .unwrap();
+    assert_eq!(rehearsed.files_deleted, 1);
+    assert!(source.join("000.dir/new").exists(), "a dry run deletes nothing");
     let report =
         store.restore_with(&store.latest(), &source, |options| options.delta = true).unwrap();
     for path in &kept {

@@ -385,7 +385,7 @@ fn the_program_writes_where_it_was_told_to() {
     let mut few = [0; 1000];
     child.stdout.take().unwrap().read_exact(&mut few).unwrap();
     assert_eq!(few, content[..1000]);
-    Ran::of(large, child.wait_with_output().unwrap()).ended(0).silent();
+    Ran::of(large, child.wait_with_output().unwrap()).ended(1).silent();
     let mut full = place.command(large);
     full.stdout(File::options().write(true).open("/dev/full").unwrap());
     Ran::of(large, full.output().unwrap()).ended(1).complains("No space left on device");

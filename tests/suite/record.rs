@@ -2,6 +2,7 @@
 //! that, and what a restore says about it. The tables are those of a real deployment.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -218,6 +219,27 @@ fn nothing_is_left_out_by_mistake() {
         ran.complains("nobody has confirmed that").complains("--apply-record");
     }
     write(place.path("erp.toml"), &all);
+    // What the deployment cannot be asked about stays: a schema behind a link, an odd definition.
+    let mysql = place.path("live/var/lib/mysql");
+    fs::rename(mysql.join("dw"), place.path("live/elsewhere")).unwrap();
+    symlink(place.path("live/elsewhere"), mysql.join("dw")).unwrap();
+    place.expect(1, BACKUP).complains("a schema that is a directory expected, found a link");
+    fs::remove_file(mysql.join("dw")).unwrap();
+    fs::rename(place.path("live/elsewhere"), mysql.join("dw")).unwrap();
+    symlink("/nowhere", mysql.join("dw/linked.frm")).unwrap();
+    place.expect(1, BACKUP).complains("linked.frm: a table definition in a file");
+    fs::remove_file(mysql.join("dw/linked.frm")).unwrap();
+    // A table that was dropped: its steps stay behind, and a restore does not carry them out.
+    let definition = mysql.join("dw/sensor_lz4.frm");
+    fs::rename(&definition, place.path("kept.frm")).unwrap();
+    place.expect(0, &format!("{BACKUP} -q"));
+    let restored = place.expect(0, "restore -r @/repository latest --target @/dropped").out;
+    assert!(restored.contains("load dw.orders") && !restored.contains("sensor_lz4"), "{restored}");
+    fs::rename(place.path("kept.frm"), &definition).unwrap();
+    // A part that was restored is no deployment whose tables are to be dropped.
+    let part = "restore -r @/repository latest --target @/part --path /etc/my.cnf";
+    let restored = place.expect(0, part).out;
+    assert!(!restored.contains("to do") && !restored.contains("without the rows"), "{restored}");
     // A table that was made since.
     let dw = place.path("live/var/lib/mysql/dw");
     fs::copy(dw.join("orders.frm"), dw.join("orders@002d2027.frm")).unwrap();
@@ -259,7 +281,20 @@ fn data_files_are_a_component_and_old_snapshots_are_read() {
     );
     write(place.path("erp.toml"), file);
     place.expect(1, BACKUP).complains("nobody has confirmed that");
-    place.expect(0, &format!("{BACKUP} --apply-record"));
+    // Rows must not be left out for files that are not in the snapshot.
+    let elsewhere = place.path("elsewhere.tbl");
+    write(&elsewhere, "7|8|9\n");
+    let link = place.path("live/srv/load/new.tbl");
+    symlink(&elsewhere, &link).unwrap();
+    let apply = format!("{BACKUP} --apply-record");
+    place.expect(1, &apply).complains("new.tbl: all data files").complains("a symbolic link");
+    fs::remove_file(&link).unwrap();
+    symlink("old/orders.tbl", &link).unwrap();
+    let excluding = format!("{apply} --exclude *.tbl");
+    place.expect(1, &excluding).complains("/srv/load/").complains("excluded by the user");
+    assert!(place.snapshots("repository").is_empty());
+    place.expect(0, &apply);
+    place.expect(1, &format!("{BACKUP} --exclude lineitem.tbl")).complains("lineitem.tbl");
     let snapshots = json(&place.expect(0, "snapshots -r @/repository --json"));
     assert_eq!(snapshots[0]["record"]["source"], "files");
     assert_eq!(snapshots[0]["record"]["data"], serde_json::json!(["/srv/load"]));

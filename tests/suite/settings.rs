@@ -207,6 +207,12 @@ fn settings_of_every_layer_reach_the_command() {
     assert!(run(0, &[], "check -P other").out.contains("100 % of the data"));
     assert!(run(0, &[], "check -P other --read-data-subset 50%").out.contains("50 % of the data"));
     assert!(run(0, &[], "check -P other --read-data=false").out.contains("was not read"));
+    // A flag that is off, however it is spelt, does not rule out what it would rule out.
+    for off in ["0", "no", "Off", "false", "F", "n"] {
+        let layers =
+            [("COLVAULT_CHECK_READ_DATA", off), ("COLVAULT_CHECK_READ_DATA_SUBSET", "50%")];
+        assert!(run(0, &layers, "check").out.contains("50 % of the data"), "{off}");
+    }
     // A misspelt variable is told.
     let typo = [("COLVAULT_REPOSITRY", "/x")];
     run(0, &typo, "snapshots").complains(

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use colvault_engine::dump::{DumpOptions, dump};
@@ -105,14 +105,17 @@ pub fn run(args: &DumpArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     };
     let report = match dump(&repository, &chosen.named, &options, &mut out, watching) {
         Ok(report) => report,
-        // Whoever read it has seen enough.
-        Err(error) if is_broken_pipe(&error) => return Ok(exit_of(&watch.findings())),
+        // Nobody is there to be told; but what was asked for was not written.
+        Err(error) if is_broken_pipe(&error) => return Ok(Exit::Failed),
         Err(error) => {
             out.remove();
             return Err(error.into());
         }
     };
-    out.finish()?;
+    if let Err(failure) = out.finish() {
+        out.remove();
+        return Err(failure);
+    }
     repository.close();
     watch.add(&report.findings);
     let findings = watch.findings();
@@ -161,10 +164,15 @@ impl Target {
         Ok(Target { file, path: Some(path.clone()) })
     }
 
-    /// Makes a file that was written durable.
-    fn finish(self) -> Result<(), Failure> {
+    /// Makes a file that was written durable, with its name.
+    fn finish(&self) -> Result<(), Failure> {
         if let Some(path) = &self.path {
-            self.file.sync_all().map_err(|error| Error::io(path, "sync", error))?;
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+            let above = File::open(above.unwrap_or(Path::new(".")));
+            self.file
+                .sync_all()
+                .and_then(|()| above?.sync_all())
+                .map_err(|error| Error::io(path, "sync", error))?;
         }
         Ok(())
     }

@@ -329,7 +329,13 @@ fn distance(one: &str, other: &str) -> usize {
 
 /// The file to read: the one that is named, or the usual one if it is there.
 pub fn chosen(named: Option<PathBuf>) -> Option<PathBuf> {
-    named.or_else(|| Some(PathBuf::from(DEFAULT)).filter(|path| path.exists()))
+    // Only one that is not there says nothing; one that cannot be reached is an error when it is read.
+    named.or_else(|| {
+        let is_absent = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        let path = PathBuf::from(DEFAULT);
+        let is_there = !path.symlink_metadata().is_err_and(is_absent);
+        is_there.then_some(path)
+    })
 }
 
 #[cfg(test)]

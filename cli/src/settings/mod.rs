@@ -278,10 +278,17 @@ fn exclude(values: &mut [Value]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a value is more than an empty text, an empty list or `false`.
+/// Whether a value is more than an empty text, an empty list or a flag that is off, however that is
+/// spelt.
 fn says_something(value: &Value) -> bool {
-    let said = value.said.as_ref();
-    said.is_some_and(|said| said.values.iter().any(|value| !value.is_empty() && value != "false"))
+    let said = value.said.iter().flat_map(|said| &said.values);
+    let is_flag = value.setting.kind == Kind::Flag;
+    said.filter(|text| !text.is_empty()).any(|text| !is_flag || !text.to_str().is_some_and(is_off))
+}
+
+/// Whether the parser of flags takes a text for false.
+fn is_off(text: &str) -> bool {
+    ["false", "no", "off", "n", "f", "0"].contains(&text.to_lowercase().as_str())
 }
 
 /// Returns a variable; set to nothing it is as good as not set.

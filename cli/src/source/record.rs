@@ -89,6 +89,9 @@ pub fn apply(settings: &RecordSettings, found: &mut Deployment) -> Result<System
         }
         _ => {}
     }
+    if settings.reload.is_empty() {
+        complete(&[], &[])?;
+    }
     let tables = columnstore_tables(found)?;
     complete(&settings.reload, &tables)?;
     if record.source == RecordSource::Files {

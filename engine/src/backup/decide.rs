@@ -84,7 +84,7 @@ pub(crate) fn link_leaving(
 ) -> Option<String> {
     let holds_data = tree.component.starts_with("dbroot/")
         || tree.component.starts_with("datadir")
-        || tree.component == "storagemanager";
+        || ["storagemanager", "record"].contains(&tree.component.as_str());
     if !holds_data || matches!(options.group, Group::Paths) {
         return None;
     }

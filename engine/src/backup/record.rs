@@ -20,6 +20,9 @@ use crate::source::SourceTree;
 use crate::source::columnstore::LEFT_TO_THE_RECORD;
 use crate::source::directory::{Met, Walk, WalkOptions};
 
+/// The component that holds the data files.
+const DATA_FILES: &str = "record";
+
 /// How many left-out directories an error names; the rest is counted.
 const NAMED_MAX: usize = 5;
 
@@ -99,8 +102,46 @@ pub(crate) fn left_out_of(
             }
         }
     }
+    if !record.left_out.is_empty() {
+        for tree in options.trees.iter().filter(|tree| tree.component == DATA_FILES) {
+            refuse_what_lacks(options, tree)?;
+        }
+    }
     record.fingerprint = fingerprint(options, &record);
     Ok(record)
+}
+
+/// Fails with `Refused` when something of the data files would not be in the snapshot: rows that are
+/// left out because these files have them would be nowhere.
+fn refuse_what_lacks(options: &BackupOptions, tree: &SourceTree) -> Result<()> {
+    let selected: Vec<PathBuf> = tree.select.iter().map(|path| tree.base.join(path)).collect();
+    let lacks = |path: String, why: &str| {
+        let problem = format!(
+            "all data files of the system of record expected in the snapshot, since the rows are left \
+             out of it; this one would not be: {why}"
+        );
+        Err(Error::new(ErrorKind::Refused, path, problem))
+    };
+    for met in Walk::new(tree, &options.walk())? {
+        options.cancel.check()?;
+        match met {
+            Met::LeftOut(left_out) => return lacks(encode_path(&left_out.path), &left_out.reason),
+            Met::Failed { error, .. } => return Err(error),
+            Met::Found(found) if found.stat.file_type == FileType::Symlink => {
+                // Where it leads in the end, by as many links as there are.
+                let path = &found.place.host_path;
+                let inside = path
+                    .canonicalize()
+                    .is_ok_and(|real| selected.iter().any(|selected| real.starts_with(selected)));
+                if !inside {
+                    let why = "it is a symbolic link to a file that record.data does not name";
+                    return lacks(encode_path(path), why);
+                }
+            }
+            Met::Found(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn is_left_to_the_record(tree: &SourceTree) -> bool {

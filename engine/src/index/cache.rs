@@ -270,9 +270,10 @@ impl Cache {
     /// Makes room in the filter for so many chunks in all, and a little more, so that it need not
     /// grow while they come. A hint: where there is no such room, nothing is lost.
     pub fn expect(&mut self, chunks: u64) -> Result<()> {
-        let wanted = chunks.min(EXPECTED_MAX) / 8 * 9;
-        if wanted > self.filter.capacity && self.path.is_some() {
-            self.rebuild_filter(wanted).map_err(|error| self.failed(error))?;
+        // Made with room to spare, so that a night's chunks do not make it anew every time.
+        let expected = chunks.min(EXPECTED_MAX);
+        if expected > self.filter.capacity && self.path.is_some() {
+            self.rebuild_filter(expected / 8 * 9).map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
@@ -448,7 +449,7 @@ impl Cache {
     }
 
     pub fn close(mut self) {
-        // A cache that cannot be saved is loaded again next time.
+        // A cache that cannot be saved is loaded again next time: what follows sees to that.
         let _ = self.save();
     }
 
@@ -562,6 +563,16 @@ impl Cache {
             Ok(())
         };
         read().map_err(|error| self.failed(error))
+    }
+}
+
+impl Drop for Cache {
+    /// The database commits what is pending when it is dropped, so that every run it names has to be
+    /// on the disk before, on every path out; if that cannot be, it names none.
+    fn drop(&mut self) {
+        if self.sync_runs().is_err() {
+            let _ = self.clear_tables();
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::manifest::ManifestReader;
 use crate::pattern::Patterns;
 use crate::progress::Event;
 use crate::source::SourceTree;
+use crate::source::columnstore::{ObjectClass, SegmentPath};
 use crate::source::directory::{Met, Walk, WalkOptions};
 
 const BLOCK: usize = 1 << 20;
@@ -127,6 +128,9 @@ fn extras(run: &ComponentRun<'_>, snapshot: &Snapshot) -> Result<Vec<(Vec<u8>, b
             Some(path.strip_prefix(&base).ok()?.as_os_str().as_bytes().to_vec())
         })
         .collect();
+    // Rows may have come since: none of them is in any snapshot.
+    let leaves_rows_out = run.component.name.starts_with("dbroot/")
+        && snapshot.record.as_ref().is_some_and(|record| !record.left_out.is_empty());
     let tree = SourceTree {
         component: run.component.name.clone(),
         base: run.destination.to_path_buf(),
@@ -151,6 +155,7 @@ fn extras(run: &ComponentRun<'_>, snapshot: &Snapshot) -> Result<Vec<(Vec<u8>, b
             next = manifest.next_entry()?;
         }
         let kept = next.as_ref().is_some_and(|entry| entry.path == found.path)
+            || (leaves_rows_out && is_of_a_user_column(&found.path))
             || stays.iter().any(|stay| is_at_or_below(stay, &found.path))
             || !is_whole(run, snapshot, &found.path);
         if !kept {
@@ -160,6 +165,11 @@ fn extras(run: &ComponentRun<'_>, snapshot: &Snapshot) -> Result<Vec<(Vec<u8>, b
         }
     }
     Ok(extras)
+}
+
+/// Whether a path is a segment file of a table that users made.
+fn is_of_a_user_column(path: &[u8]) -> bool {
+    SegmentPath::parse(path).is_some_and(|file| ObjectClass::of(file.oid) == ObjectClass::User)
 }
 
 fn is_at_or_below(above: &[u8], path: &[u8]) -> bool {

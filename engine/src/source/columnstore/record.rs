@@ -114,6 +114,9 @@ fn holds_a_file(path: &Path) -> Result<bool> {
 
 /// Returns the tables of the deployment whose rows ColumnStore keeps, as `schema.table`, sorted:
 /// those whose definition in the data directory names its engine.
+///
+/// Fails with [`ErrorKind::Refused`] when a schema or a definition cannot be looked into: what is
+/// not known to have a way back is not left out.
 pub fn columnstore_tables(deployment: &Deployment) -> Result<Vec<String>> {
     let Some(datadir) = deployment.trees.iter().find(|tree| tree.component == "datadir") else {
         return Ok(Vec::new());
@@ -121,7 +124,19 @@ pub fn columnstore_tables(deployment: &Deployment) -> Result<Vec<String>> {
     let mut tables = Vec::new();
     for schema in names_in(&datadir.base)? {
         let directory = datadir.base.join(&schema);
-        if schema == CATALOG_SCHEMA || !directory.is_dir() || directory.is_symlink() {
+        if schema == CATALOG_SCHEMA || directory.is_file() {
+            continue;
+        }
+        let kind = fs::symlink_metadata(&directory)
+            .map_err(|error| Error::io(&directory, "examine", error))?
+            .file_type();
+        if kind.is_symlink() {
+            return Err(in_doubt(
+                &directory,
+                "a schema that is a directory expected, found a link",
+            ));
+        }
+        if !kind.is_dir() {
             continue;
         }
         for name in names_in(&directory)? {
@@ -135,6 +150,13 @@ pub fn columnstore_tables(deployment: &Deployment) -> Result<Vec<String>> {
     Ok(tables)
 }
 
+/// Makes the error for what may be a table of ColumnStore and cannot be looked into.
+fn in_doubt(path: &Path, problem: &str) -> Error {
+    let problem =
+        format!("{problem}; nobody can tell which tables are there, so no rows are left out");
+    Error::new(ErrorKind::Refused, path.display().to_string(), problem)
+}
+
 /// The engine's name as it stands in a table definition: behind its length.
 /// Source: MariaDB `sql/table.cc`, `init_from_binary_frm_image`; seen on a 10.11.18.
 const ENGINE: &[u8] = b"\x0b\0Columnstore";
@@ -143,7 +165,9 @@ const ENGINE: &[u8] = b"\x0b\0Columnstore";
 fn is_of_columnstore(frm: &Path) -> Result<bool> {
     let metadata = fs::symlink_metadata(frm).map_err(|error| Error::io(frm, "examine", error))?;
     if !metadata.is_file() || metadata.len() > FRM_BYTES_MAX {
-        return Ok(false);
+        let expected =
+            format!("a table definition in a file of at most {FRM_BYTES_MAX} bytes expected");
+        return Err(in_doubt(frm, &format!("{expected}, found something else")));
     }
     let bytes = fs::read(frm).map_err(|error| Error::io(frm, "read", error))?;
     Ok(bytes.windows(ENGINE.len()).any(|window| window.eq_ignore_ascii_case(ENGINE)))
