@@ -10,6 +10,7 @@ use crate::finding::{Finding, FindingKind};
 use crate::format::manifest::{Entry, Node};
 use crate::format::text::encode_path;
 use crate::repository::Repository;
+use crate::source::columnstore::DATA_FILES;
 use crate::source::directory::Found;
 use crate::source::file::Stat;
 use crate::source::{LeftOut, SourceTree};
@@ -84,7 +85,7 @@ pub(crate) fn link_leaving(
 ) -> Option<String> {
     let holds_data = tree.component.starts_with("dbroot/")
         || tree.component.starts_with("datadir")
-        || ["storagemanager", "record"].contains(&tree.component.as_str());
+        || ["storagemanager", DATA_FILES].contains(&tree.component.as_str());
     if !holds_data || matches!(options.group, Group::Paths) {
         return None;
     }

@@ -17,11 +17,8 @@ use crate::progress::{Event, Observer};
 use crate::repository::Repository;
 use crate::snapshot::{self, Listing};
 use crate::source::SourceTree;
-use crate::source::columnstore::LEFT_TO_THE_RECORD;
+use crate::source::columnstore::{DATA_FILES, LEFT_TO_THE_RECORD};
 use crate::source::directory::{Met, Walk, WalkOptions};
-
-/// The component that holds the data files.
-const DATA_FILES: &str = "record";
 
 /// How many left-out directories an error names; the rest is counted.
 const NAMED_MAX: usize = 5;

@@ -11,6 +11,9 @@ use super::trees::{check_overlap, names_in};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{LeaveOut, SourceTree};
 
+/// The component that holds the data files of a system of record.
+pub const DATA_FILES: &str = "record";
+
 /// Why user segment files are not in a snapshot whose system of record is not ColumnStore.
 pub const LEFT_TO_THE_RECORD: &str =
     "user segment files, whose rows are loaded again from the system of record";
@@ -88,7 +91,7 @@ pub fn take_data_files(deployment: &mut Deployment, paths: &[PathBuf]) -> Result
         }
     }
     deployment.trees.push(SourceTree {
-        component: "record".into(),
+        component: DATA_FILES.into(),
         base: deployment.root.clone(),
         recorded: "/".into(),
         select: outermost,
