@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
+use crate::columnstore::SegmentPath;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
@@ -23,7 +24,6 @@ use crate::reach::{Reached, Reference, Root, Visitor, Walk, damage_kind, needed_
 use crate::repository::Repository;
 use crate::restore::Select;
 use crate::snapshot::Named;
-use crate::source::columnstore::SegmentPath;
 use crate::spill::{Sorted, Sorter, SpillPlace};
 use crate::stats::{Amount, Chunks};
 

@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::backend::Key;
+use crate::columnstore::SegmentPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, Findings};
 use crate::format::ChunkKind;
@@ -27,7 +28,6 @@ use crate::reach::{Reached, Root, damage_kind, needed_by};
 use crate::repository::Repository;
 use crate::restore::Select;
 use crate::snapshot::Named;
-use crate::source::columnstore::SegmentPath;
 use crate::spill::{Sorted, Sorter, SpillPlace};
 
 /// Answers for span lists that are kept: enough for 64 TiB of content that is not the same.

@@ -30,6 +30,36 @@ pub enum FindingKind {
     NotFrozen,
     /// Backup: a file kind that is not stored (a socket).
     NotStored,
+    /// Backup: the header of a segment file, or its table of slots, does not hold.
+    DamagedHeader,
+    /// Backup: a slot of a segment file whose signature, length or checksum does not hold.
+    DamagedSlot,
+    /// Backup: an InnoDB page whose checksum does not hold.
+    DamagedPage,
+    /// Proof: a file of the BRM that is missing or makes no sense, so that rules stay unchecked.
+    UnreadableBrm,
+    /// Proof: an extent of the extent map whose segment file is not in the snapshot.
+    MissingSegment,
+    /// Proof: a segment file that stands on another DB Root than its extent says.
+    MisplacedSegment,
+    /// Proof: a segment file that ends before the high-water mark of its last extent.
+    ShortSegment,
+    /// Proof: the header of a segment file and the extent map disagree on width or LBIDs.
+    HeaderDisagrees,
+    /// Proof: a segment file that no extent names.
+    SegmentWithoutExtent,
+    /// Proof: an object id that has extents, or is in the catalog, and is free in the bitmap.
+    OidNotTaken,
+    /// Proof: a table was locked: a load or a statement was under way.
+    TableLocked,
+    /// Proof: a version of a block was locked: a transaction was under way.
+    LockedVersion,
+    /// Proof: a file that only an interrupted or running write leaves behind.
+    RollbackFile,
+    /// Proof: the journal belongs to another set of BRM files than the current one.
+    JournalOfAnotherSet,
+    /// Proof: a DB Root that is configured or has extents, and is not in the snapshot.
+    MissingDbRoot,
     /// Restore: the target refused an owner, a mode, a time, an attribute or a kind of file.
     AttributeRefused,
     /// Restore: the owner's name does not exist here; the numeric id was used.
@@ -73,12 +103,31 @@ pub struct Finding {
     pub object: String,
     /// What was expected and found.
     pub detail: String,
+    /// The same for programs, where a place in a file is damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Box<DamagedPlace>>,
+}
+
+/// The damaged place of a file, in parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedPlace {
+    /// The component that the file belongs to.
+    pub component: String,
+    /// The number of the slot, or of the page, from 0; none for a header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u64>,
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// What was expected.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
 }
 
 impl Finding {
     /// Makes a finding.
     pub fn new(kind: FindingKind, object: impl Into<String>, detail: impl Into<String>) -> Self {
-        Finding { kind, object: object.into(), detail: detail.into() }
+        Finding { kind, object: object.into(), detail: detail.into(), at: None }
     }
 }
 

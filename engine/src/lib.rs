@@ -15,6 +15,8 @@ pub mod pattern;
 
 pub mod format;
 
+pub mod columnstore;
+
 pub mod compress;
 
 pub mod chunker;

@@ -236,7 +236,7 @@ impl ChunkStore<'_> {
             let mut pack = lock(self.lane(kind));
             if pack.bytes.is_empty() {
                 pack.bytes = lock(&self.spare).pop().unwrap_or_default();
-                let features = self.repository.chunk_features();
+                let features = self.repository.pack_features(kind);
                 let header = Header::new(kind.pack(), features, self.repository.id(), self.session);
                 pack.bytes.extend_from_slice(&header.encode());
             }

@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{Config, CutterParameters, FeatureRecord, from_json, to_json};
 use crate::format::index::Index;
 use crate::format::{
-    ChunkKind, Header, INITIAL_FEATURES, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX,
-    feature_bits, open_record, open_record_of, seal_record,
+    ChunkKind, FEATURE_ZSTD, Header, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX, feature_bits,
+    open_record, open_record_of, seal_record,
 };
 use crate::id::{ChunkId, IdKey, IndexId, PackId, RepositoryId, SessionId, hash_stored, random};
 use crate::index::{CachePlace, ChunkIndex, IndexReport, Location};
@@ -69,16 +69,7 @@ impl Repository {
         refuse_orphans(backend)?;
         let repository = RepositoryId(random());
         let session = SessionId(random());
-        for feature in INITIAL_FEATURES {
-            let record = FeatureRecord { name: feature.name.to_owned(), bit: feature.bit };
-            let header = Header::new(ObjectKind::Feature, 0, repository, session);
-            let bytes = seal_record(&header, &to_json(&record));
-            match backend.put_new(&Key::Feature(record.name), &[&bytes]) {
-                // From a `create` that did not come to its end.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                other => other?,
-            }
-        }
+        write_features(backend, repository, session)?;
         let config = Config {
             repository,
             id_key: ChunkId(random()).to_string(),
@@ -165,9 +156,18 @@ impl Repository {
         self.index.close();
     }
 
-    /// Returns the required-feature bits of objects that may hold compressed chunks.
-    pub fn chunk_features(&self) -> u64 {
-        feature_bits(&[crate::format::FEATURE_ZSTD])
+    /// Returns the required-feature bits of packs with chunks of a kind.
+    pub fn pack_features(&self, kind: ChunkKind) -> u64 {
+        match kind {
+            ChunkKind::Data => feature_bits(&[FEATURE_ZSTD]),
+            ChunkKind::Meta => feature_bits(&KNOWN_FEATURES),
+        }
+    }
+
+    /// Adds the features that this program's backups use and the repository lacks: one made by an
+    /// older program. From then on that program refuses the repository, by the feature's name.
+    pub fn add_features(&self, session: SessionId) -> Result<()> {
+        write_features(self.backend(), self.id(), session)
     }
 
     /// Creates a record under `key`. An object of the same name is an error unless its bytes are
@@ -346,6 +346,31 @@ impl Repository {
         survey.unindexed.sort_unstable();
         Ok(survey)
     }
+}
+
+/// Writes the features that are not there yet.
+fn write_features(
+    backend: &dyn Backend,
+    repository: RepositoryId,
+    session: SessionId,
+) -> Result<()> {
+    let mut present = Vec::new();
+    backend.list(Space::Features, &mut |object| present.push(object.name))?;
+    for feature in KNOWN_FEATURES {
+        let key = Key::Feature(feature.name.to_owned());
+        if present.contains(&key.to_string()) {
+            continue;
+        }
+        let record = FeatureRecord { name: feature.name.to_owned(), bit: feature.bit };
+        let header = Header::new(ObjectKind::Feature, 0, repository, session);
+        let bytes = seal_record(&header, &to_json(&record));
+        match backend.put_new(&key, &[&bytes]) {
+            // From another writer that began at the same time.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Fails with `Refused` where objects of a repository are whose config is gone: a new config would

@@ -53,6 +53,7 @@ impl<'a> Session<'a> {
         if let Some(lease) = lease {
             repository.backend().clean_up()?;
             repository.create_record(&Key::Lease(id), ObjectKind::Lease, id, &to_json(lease))?;
+            repository.add_features(id)?;
         }
         repository.index().begin_session();
         let doomed = doomed_packs(repository)?.packs;

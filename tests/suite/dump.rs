@@ -288,8 +288,12 @@ fn add_snapshot(store: &Store, entries: &[Entry]) {
     entries.iter().for_each(|entry| writer.push(entry).unwrap());
     let manifest = writer.finish().unwrap();
     let session = SessionId(random());
-    let header =
-        Header::new(ObjectKind::MetaPack, repository.chunk_features(), repository.id(), session);
+    let header = Header::new(
+        ObjectKind::MetaPack,
+        repository.pack_features(ChunkKind::Meta),
+        repository.id(),
+        session,
+    );
     let (mut pack, mut places) = (header.encode().to_vec(), Vec::new());
     for (id, raw) in collected.chunks.take() {
         let raw_length = u32::try_from(raw.len()).unwrap();

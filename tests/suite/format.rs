@@ -14,6 +14,7 @@ use colvault_engine::format::manifest::{
 use colvault_engine::format::pack::{
     FOOTER_LEN, Place, decode_footer, decode_trailer, encode_trailer,
 };
+use colvault_engine::format::segment::{CompressedFacts, SegmentFacts};
 use colvault_engine::format::{ChunkKind, Header, ObjectKind, open_record, seal_record};
 use colvault_engine::id::{ChunkId, IdKey, PackId, RepositoryId, SessionId, hash_stored};
 
@@ -131,6 +132,16 @@ fn manifests_and_span_lists_are_as_documented() {
         hard_link: Some(7),
         xattrs: vec![(b"user.k".to_vec(), b"v".to_vec())],
         findings: vec![EntryFinding { code: 1, detail: b"x".to_vec() }],
+        segment: Some(SegmentFacts::Compressed(CompressedFacts {
+            version: 3,
+            compression: 2,
+            width: 8,
+            data_type: 6,
+            blocks: 8192,
+            slots: 2,
+            slots_end: 57_344,
+            lbids: vec![234_496],
+        })),
     };
     let mut directory =
         Entry { path: Vec::new(), node: Node::Directory, mode: 0o1755, ..file.clone() };
@@ -138,6 +149,7 @@ fn manifests_and_span_lists_are_as_documented() {
     directory.hard_link = None;
     directory.xattrs.clear();
     directory.findings.clear();
+    directory.segment = None;
     // The example keeps the directory's mode and the file's, as the document says.
     let mut chunk = begin_chunk();
     directory.encode(&mut chunk);

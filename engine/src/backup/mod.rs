@@ -262,6 +262,8 @@ pub fn backup_guarded(
         components,
         left_out: run.left_out,
         record,
+        proof: None,
+        names: Vec::new(),
         credentials: options.credentials.clone(),
         facts,
         findings: run.findings,
@@ -457,6 +459,7 @@ impl Run<'_> {
         let node = previous.node.clone();
         let mut entry = self.entry(found.path.clone(), stat, node, xattrs, false);
         entry.findings.clone_from(&previous.findings);
+        entry.segment.clone_from(&previous.segment);
         Ok(Some(entry))
     }
 
@@ -482,6 +485,7 @@ impl Run<'_> {
             node,
             xattrs,
             findings: Vec::new(),
+            segment: None,
         }
     }
 

@@ -5,6 +5,7 @@
 use std::cmp::Ordering;
 
 use super::extent::{Extent, put_extents, take_extents};
+use super::segment::SegmentFacts;
 use super::wire::{Decoded, Reader, put_signed, put_string, put_varint};
 use crate::id::ChunkId;
 
@@ -103,7 +104,8 @@ pub struct Identity {
 /// What was wrong with an entry when it was read; reuse from a parent inherits it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryFinding {
-    /// 1 changed while read, 2 unreadable, 3 interrupted write, 4 link leaves the component.
+    /// 1 changed while read, 2 unreadable, 3 interrupted write, 4 link leaves the component,
+    /// 5 damaged header, 6 damaged slot, 7 damaged page.
     pub code: u8,
     /// What was expected and found.
     pub detail: Vec<u8>,
@@ -138,12 +140,15 @@ pub struct Entry {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// What was wrong when it was read.
     pub findings: Vec<EntryFinding>,
+    /// What its header said, for a segment file; none in manifests made before that was kept.
+    pub segment: Option<SegmentFacts>,
 }
 
 const RACY: u64 = 1;
 const HARD_LINK: u64 = 2;
 const XATTRS: u64 = 4;
 const FINDINGS: u64 = 8;
+const SEGMENT: u64 = 16;
 
 impl Entry {
     /// Returns the size a reader of the source would see: a file's bytes, otherwise 0.
@@ -185,7 +190,8 @@ impl Entry {
             flag(self.racy, RACY)
                 | flag(self.hard_link.is_some(), HARD_LINK)
                 | flag(!self.xattrs.is_empty(), XATTRS)
-                | flag(!self.findings.is_empty(), FINDINGS),
+                | flag(!self.findings.is_empty(), FINDINGS)
+                | flag(self.segment.is_some(), SEGMENT),
         );
         if let Some(device) = self.hard_link {
             put_varint(out, device);
@@ -203,6 +209,9 @@ impl Entry {
                 out.push(finding.code);
                 put_string(out, &finding.detail);
             }
+        }
+        if let Some(segment) = &self.segment {
+            segment.encode(out);
         }
         match &self.node {
             Node::File { size, extents } => {
@@ -236,7 +245,7 @@ impl Entry {
         let ctime = take_time(reader)?;
         let inode = reader.varint("inode")?;
         let flags = reader.varint("flags")?;
-        if flags & !(RACY | HARD_LINK | XATTRS | FINDINGS) != 0 {
+        if flags & !(RACY | HARD_LINK | XATTRS | FINDINGS | SEGMENT) != 0 {
             return Err(start.malformed("known entry flags"));
         }
         let hard_link = if flags & HARD_LINK != 0 { Some(reader.varint("device")?) } else { None };
@@ -254,6 +263,7 @@ impl Entry {
                 findings.push(EntryFinding { code, detail: reader.string("detail")?.to_vec() });
             }
         }
+        let segment = if flags & SEGMENT != 0 { Some(SegmentFacts::decode(reader)?) } else { None };
         let node = take_node(reader, tag)?;
         Ok(Entry {
             path: path.to_vec(),
@@ -269,6 +279,7 @@ impl Entry {
             hard_link,
             xattrs,
             findings,
+            segment,
         })
     }
 }
@@ -409,6 +420,7 @@ mod tests {
             hard_link: None,
             xattrs: Vec::new(),
             findings: Vec::new(),
+            segment: None,
         }
     }
 

@@ -8,6 +8,7 @@ pub mod extent;
 pub mod index;
 pub mod manifest;
 pub mod pack;
+pub mod segment;
 pub mod session;
 pub mod snapshot;
 pub mod text;
@@ -129,11 +130,12 @@ pub struct Feature {
 /// Chunks compressed by zstd (codec 1).
 pub const FEATURE_ZSTD: Feature = Feature { name: "codec-zstd", bit: 0 };
 
-/// Every feature this program knows.
-pub const KNOWN_FEATURES: [Feature; 1] = [FEATURE_ZSTD];
+/// Entries of manifests may carry facts of segment files.
+pub const FEATURE_SEGMENTS: Feature = Feature { name: "segment-facts", bit: 1 };
 
-/// The features a new repository is created with.
-pub const INITIAL_FEATURES: [Feature; 1] = [FEATURE_ZSTD];
+/// Every feature this program knows, and those a new repository is created with. A backup adds what
+/// an older repository lacks.
+pub const KNOWN_FEATURES: [Feature; 2] = [FEATURE_ZSTD, FEATURE_SEGMENTS];
 
 /// Returns the header bits of a set of features.
 pub fn feature_bits(features: &[Feature]) -> u64 {

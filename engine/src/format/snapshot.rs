@@ -217,6 +217,55 @@ impl SystemOfRecord {
     }
 }
 
+/// What the proof of a snapshot came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every rule could be checked, and holds.
+    Proved,
+    /// At least one rule does not hold; the findings say which and where.
+    Refuted,
+    /// What could be checked holds; some rules could not be checked, and `unchecked` says why.
+    Unproven,
+}
+
+impl Verdict {
+    /// Returns the word used in reports and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Proved => "proved",
+            Verdict::Refuted => "refuted",
+            Verdict::Unproven => "unproven",
+        }
+    }
+}
+
+/// The proof of a snapshot: what ColumnStore's own files say about each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Extents in the extent map.
+    pub extents: u64,
+    /// Segment files in the snapshot.
+    pub segment_files: u64,
+    /// Each rule by its name: how often it was checked, and how often it did not hold.
+    pub rules: BTreeMap<String, RuleCount>,
+    /// What could not be checked, and why.
+    pub unchecked: Vec<String>,
+    /// What is not in the snapshot on purpose: tables left to the system of record.
+    pub left_out: Vec<String>,
+}
+
+/// How often a rule was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleCount {
+    /// Times it was checked.
+    pub checked: u64,
+    /// Times it did not hold.
+    pub failed: u64,
+}
+
 /// The body of `snapshots/<session>`, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -249,6 +298,13 @@ pub struct Snapshot {
     /// The system of record; `None` for plain paths, and in snapshots made before it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<SystemOfRecord>,
+    /// What ColumnStore's own files say about each other; `None` for plain paths, and in snapshots
+    /// made before it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// The meta chunks that say which object ids belong to which column (FORMAT.md 6.4).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<ChunkId>,
     /// Files that hold credentials.
     pub credentials: Vec<CredentialRecord>,
     /// What a restore must match or a reader wants to know of the source.

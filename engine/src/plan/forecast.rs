@@ -101,6 +101,8 @@ mod tests {
             components: Vec::new(),
             left_out: Vec::new(),
             record: None,
+            proof: None,
+            names: Vec::new(),
             credentials: Vec::new(),
             facts: Default::default(),
             findings: Findings::default(),

@@ -12,6 +12,7 @@ use rustix::fs::{FallocateFlags, FileType, fallocate};
 
 use super::ComponentRun;
 use crate::chunker::leading_zeros;
+use crate::columnstore::{ObjectClass, SegmentPath};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Entry, compare_paths};
 use crate::format::snapshot::Snapshot;
@@ -21,7 +22,6 @@ use crate::manifest::ManifestReader;
 use crate::pattern::Patterns;
 use crate::progress::Event;
 use crate::source::SourceTree;
-use crate::source::columnstore::{ObjectClass, SegmentPath};
 use crate::source::directory::{Met, Walk, WalkOptions};
 
 const BLOCK: usize = 1 << 20;

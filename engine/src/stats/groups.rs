@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::{Chunks, GroupBy, GroupStats};
+use crate::columnstore::SegmentPath;
 use crate::format::manifest::{Entry, Node};
 use crate::format::snapshot::{Component, Snapshot};
 use crate::reach::{Reached, Visitor};
-use crate::source::columnstore::SegmentPath;
 
 /// A group of content.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use colvault_engine::columnstore::ObjectClass;
 use colvault_engine::diff::{OneSided, Tally};
 use colvault_engine::finding::FindingKind;
 use colvault_engine::format::text::encode_path;
 use colvault_engine::id::{RepositoryId, SessionId};
 use colvault_engine::snapshot::Named;
-use colvault_engine::source::columnstore::ObjectClass;
 use colvault_engine::stats::{Amount, Chunks, GroupName, GroupStats, Occupied, SnapshotStats};
 use serde::Serialize;
 

@@ -1,9 +1,9 @@
 //! Text of the commands that look into snapshots: stats, diff, find, dump.
 
+use colvault_engine::columnstore::ObjectClass;
 use colvault_engine::diff::{Change, Tally};
 use colvault_engine::format::snapshot::Snapshot;
 use colvault_engine::snapshot::Named;
-use colvault_engine::source::columnstore::ObjectClass;
 use colvault_engine::stats::{Chunks, GroupName, Occupied, SnapshotStats};
 
 use super::super::table::{Align, Table};

@@ -18,7 +18,6 @@ mod programs;
 mod record;
 mod rooted;
 mod running;
-mod segment_path;
 mod trees;
 
 #[cfg(test)]
@@ -33,4 +32,3 @@ pub use record::{
 };
 pub use rooted::{Resolved, Root};
 pub use running::{Running, running_daemons};
-pub use segment_path::{ObjectClass, SegmentPath};
