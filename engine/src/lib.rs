@@ -37,6 +37,8 @@ pub mod session;
 
 pub mod manifest;
 
+pub mod content;
+
 pub mod source;
 
 pub mod pipeline;

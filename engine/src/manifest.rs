@@ -4,6 +4,7 @@
 //! alone, so that an unchanged directory is an unchanged chunk. [`ManifestReader`] gives the
 //! entries back, one chunk in memory at a time.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use crate::compress::Decompressor;
@@ -307,6 +308,19 @@ impl<'a> ManifestReader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the entry of a path that lies ahead. Cost: lists, and one or two chunks of entries.
+    pub fn find(mut self, path: &[u8]) -> Result<Option<Entry>> {
+        self.skip_to(path)?;
+        while let Some(entry) = self.next_entry()? {
+            match compare_paths(&entry.path, path) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(Some(entry)),
+                Ordering::Greater => break,
+            }
+        }
+        Ok(None)
     }
 
     /// Whether there is an entry at a path or below. Cost: one chunk of entries.

@@ -181,17 +181,7 @@ fn damaged(component: &Component, error: Error) -> Error {
 
 /// Returns the entry of a path.
 fn entry_at(repository: &Repository, component: &Component, path: &[u8]) -> Result<Option<Entry>> {
-    let failed = |error| damaged(component, error);
-    let mut manifest = ManifestReader::new(repository, component);
-    manifest.skip_to(path).map_err(failed)?;
-    while let Some(entry) = manifest.next_entry().map_err(failed)? {
-        match compare_paths(&entry.path, path) {
-            std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return Ok(Some(entry)),
-            std::cmp::Ordering::Greater => break,
-        }
-    }
-    Ok(None)
+    ManifestReader::new(repository, component).find(path).map_err(|error| damaged(component, error))
 }
 
 /// One dump as it goes.
