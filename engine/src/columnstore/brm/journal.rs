@@ -80,6 +80,7 @@ pub fn command_name(command: u8) -> Option<&'static str> {
         90 => "lock LBID ranges",
         91 => "release LBID ranges",
         100 => "move extents to another DB Root",
+        102 => "write many version buffer entries",
         _ => return None,
     })
 }
