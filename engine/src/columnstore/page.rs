@@ -54,10 +54,10 @@ fn u16_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 impl Tablespace {
-    /// Recognises a tablespace by the first [`HEAD_BYTES`] of a file of `size` bytes. One field of
-    /// four may be damaged.
+    /// Recognises a tablespace by the first [`HEAD_BYTES`] of a file of `size` bytes. Its page number,
+    /// or one of its two space ids, may be damaged.
     pub fn recognise(first: &[u8], size: u64) -> Option<Self> {
-        if first.len() < HEAD_BYTES || first[..HEAD_BYTES].iter().all(|byte| *byte == 0) {
+        if first.len() < HEAD_BYTES || u16_at(first, PAGE_TYPE_AT) != FSP_HEADER_TYPE {
             return None;
         }
         let flags = u32_at(first, FSP_FLAGS_AT);
@@ -65,16 +65,13 @@ impl Tablespace {
         // Full CRC: four bits of the size. Before: four bits further up, zero for 16 KiB.
         let shift = if is_full_crc32 { flags & 15 } else { flags >> 6 & 15 };
         let shift = if shift == 0 && !is_full_crc32 { 5 } else { shift };
-        let sane_flags = (3..=7).contains(&shift) && flags < 1 << 17;
-        let page_bytes = if sane_flags { 512 << shift } else { 16 << 10 };
-        let signs = [
-            u32_at(first, PAGE_NUMBER_AT) == 0,
-            u16_at(first, PAGE_TYPE_AT) == FSP_HEADER_TYPE,
-            u32_at(first, SPACE_AT) == u32_at(first, FSP_SPACE_AT),
-            sane_flags,
-        ];
-        let enough = signs.iter().filter(|sign| **sign).count() >= 3;
-        (enough && signs[1..3].contains(&true) && size >= page_bytes as u64)
+        if !(3..=7).contains(&shift) || flags >= 1 << 17 {
+            return None;
+        }
+        let page_bytes = 512 << shift;
+        let is_first = u32_at(first, PAGE_NUMBER_AT) == 0;
+        let is_one_space = u32_at(first, SPACE_AT) == u32_at(first, FSP_SPACE_AT);
+        ((is_first || is_one_space) && size >= page_bytes as u64)
             .then_some(Tablespace { page_bytes, is_full_crc32 })
     }
 
@@ -130,7 +127,7 @@ mod tests {
         let whole = Tablespace { page_bytes: 16 << 10, is_full_crc32: true };
         let size = 6 * (16 << 10);
         assert_eq!(Tablespace::recognise(&page(), size), Some(whole));
-        for at in [7, 25, 37] {
+        for at in [7, 37, 41] {
             let mut page = page();
             page[at] ^= 1;
             assert_eq!(Tablespace::recognise(&page, size), Some(whole), "byte {at}");
