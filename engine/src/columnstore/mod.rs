@@ -5,6 +5,8 @@
 //! that names the place, what was expected and what was found.
 
 pub mod brm;
+pub mod page;
+pub mod segment;
 mod segment_path;
 
 pub use segment_path::{ObjectClass, SegmentPath};
