@@ -63,5 +63,7 @@ pub mod find;
 
 pub mod dump;
 
+pub mod inspect;
+
 #[cfg(feature = "testing")]
 pub mod testing;
