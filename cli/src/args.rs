@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{backup, check, diff, dump, find, init, ls, plan, restore, snapshots, stats};
+use crate::commands::{
+    backup, check, diff, dump, find, init, inspect, ls, plan, restore, snapshots, stats,
+};
 use crate::exit;
 
 /// The whole command line.
@@ -99,6 +101,8 @@ pub enum Command {
     Find(find::FindArgs),
     /// Write a file to standard output, or a directory as a tar stream
     Dump(dump::DumpArgs),
+    /// Show what a file of ColumnStore says, and what in it does not hold
+    Inspect(inspect::InspectArgs),
     /// Back up, restore and compare a small bundled deployment
     ///
     /// Works in a directory of its own below $TMPDIR, with a repository and a cache of its own.

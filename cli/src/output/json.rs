@@ -3,6 +3,7 @@
 //! `snapshots` writes one array, as restic does. Everything goes to standard output but
 //! `exit_error`, which goes to standard error.
 
+mod inspect;
 mod plan;
 mod reports;
 
@@ -26,8 +27,8 @@ use super::progress::{Figures, Progress};
 use super::reload;
 use super::stream::Stream;
 use super::{
-    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Planned, Restored, Searched, Snapshots,
+    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
+    Output, Planned, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -451,6 +452,10 @@ impl Output for Json {
 
     fn dumped(&self, dumped: &Dumped<'_>) {
         self.show_dumped(dumped);
+    }
+
+    fn inspected(&self, inspected: &Inspected<'_>) {
+        self.show_inspected(inspected);
     }
 
     fn is_for_programs(&self) -> bool {
