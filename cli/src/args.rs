@@ -102,6 +102,11 @@ pub enum Command {
     /// Write a file to standard output, or a directory as a tar stream
     Dump(dump::DumpArgs),
     /// Show what a file of ColumnStore says, and what in it does not hold
+    ///
+    /// Knows segment files, the files of the BRM (extent map of version 4 or 5, vss, vbbm, journal,
+    /// current set, OID bitmap, last transaction, table locks) and tablespaces of InnoDB, by their
+    /// content where that tells, else by their name. A file of a snapshot is read from the repository,
+    /// verified, and not restored. Ends with exit code 3 when something in the file does not hold.
     Inspect(inspect::InspectArgs),
     /// Back up, restore and compare a small bundled deployment
     ///

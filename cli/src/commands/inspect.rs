@@ -14,10 +14,6 @@ use crate::exit::{Exit, Failure};
 use crate::output::Inspected;
 
 /// Show what a file of ColumnStore says, and what in it does not hold
-///
-/// Knows segment files, the files of the BRM (extent map, versions, journal, OID bitmap, table locks
-/// and so on) and tablespaces of InnoDB. A file of a snapshot is read from the repository, verified,
-/// and not restored.
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
     /// The file: one of this host or, with --snapshot, of the snapshot, as the source named it or,

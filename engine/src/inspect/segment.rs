@@ -28,7 +28,7 @@ impl Inspection<'_> {
             let object = format!("slot {slot} of {}", self.object);
             let problem = match slots_total {
                 0 => "a file with slots expected, found none".to_owned(),
-                total => format!("a slot from 0 to {} expected", total - 1),
+                total => format!("a number below {total} expected"),
             };
             return Err(Error::new(ErrorKind::Invalid, object, problem));
         }

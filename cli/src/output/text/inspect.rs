@@ -6,8 +6,7 @@ use colvault_engine::columnstore::segment::Packing;
 use colvault_engine::columnstore::{ObjectClass, SegmentPath};
 use colvault_engine::format::text::encode;
 use colvault_engine::inspect::{
-    BlockContents, Contents, Filler, InspectReport, SegmentContents, Slot, TablespaceContents,
-    page_type_name,
+    BlockContents, Contents, Filler, SegmentContents, Slot, TablespaceContents, page_type_name,
 };
 
 use super::super::Inspected;
@@ -28,13 +27,13 @@ impl Text {
         let size = counted(report.size, "byte", "bytes");
         self.fact("kind", format!("{}, {size}", report.kind.title()));
         match &report.contents {
-            Some(contents) => self.contents(contents, report),
+            Some(contents) => self.contents(contents),
             None => self.fact("content", "makes no sense"),
         }
         self.findings(inspected.findings);
     }
 
-    fn contents(&self, contents: &Contents, report: &InspectReport) {
+    fn contents(&self, contents: &Contents) {
         match contents {
             Contents::Segment(segment) => self.segment(segment),
             Contents::Blocks(blocks) => self.blocks(blocks),
@@ -77,7 +76,7 @@ impl Text {
                 self.fact("system state", system_state(transactions.system_state));
             }
             Contents::TableLocks(locks) => self.locks(locks),
-            Contents::Tablespace(space) => self.tablespace(space, report),
+            Contents::Tablespace(space) => self.tablespace(space),
         }
     }
 
@@ -114,7 +113,9 @@ impl Text {
                 "column",
                 match header.width {
                     0 => "dictionary".to_owned(),
-                    width => format!("type {}, {width} bytes wide", header.data_type),
+                    width => {
+                        format!("type {}, {}", header.data_type, counted(width, "byte", "bytes"))
+                    }
                 },
             );
             let lbids: Vec<String> = header.lbids.iter().map(u64::to_string).collect();
@@ -173,7 +174,7 @@ impl Text {
     fn blocks(&self, blocks: &BlockContents) {
         self.place(blocks.place);
         self.fact("blocks", count(blocks.blocks));
-        self.fact("without rows", format!("{}, each one value throughout", count(blocks.uniform)));
+        self.fact("without rows", format!("{} filled with one value", count(blocks.uniform)));
         let last = blocks.last_varied.map_or("none".to_owned(), |block| block.to_string());
         self.fact("last with rows", last);
     }
@@ -285,7 +286,7 @@ impl Text {
         }
     }
 
-    fn tablespace(&self, space: &TablespaceContents, report: &InspectReport) {
+    fn tablespace(&self, space: &TablespaceContents) {
         let pages = format!("{} of {}", count(space.pages), bytes(space.page_bytes));
         self.fact("pages", pages);
         self.fact("never written", count(space.unused));
@@ -297,7 +298,6 @@ impl Text {
             (_, false) => ", with checksums of an older form",
         };
         self.fact("not verifiable", format!("{}{why}", count(space.not_verifiable)));
-        debug_assert!(report.size >= space.pages * space.page_bytes);
         if !space.types.is_empty() {
             let columns = [("Pages", Align::Right), ("Type", Align::Right), ("Holds", Align::Left)];
             self.rows(
