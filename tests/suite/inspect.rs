@@ -535,11 +535,10 @@ fn programs_are_told_every_value() {
     segments_are_told(&place, night, &json);
 }
 
-fn segments_are_told(
-    place: &Place,
-    night: &Path,
-    json: &dyn Fn(i32, &str) -> (Vec<Message>, Summary),
-) {
+/// Runs `inspect --json` on a path of the place, which has to end with a code.
+type Inspected<'a> = &'a dyn Fn(i32, &str) -> (Vec<Message>, Summary);
+
+fn segments_are_told(place: &Place, night: &Path, json: Inspected<'_>) {
     // A second slot after the first: the same once more, one bit of its payload changed.
     let mut bytes = fs::read(night.join(COLUMN)).unwrap();
     let length = bytes.len() - 8192;

@@ -51,7 +51,7 @@ enum Message<'a> {
     Setting(plan::SettingLine<'a>),
     Initialized(Initialized<'a>),
     Summary(Summary<'a>),
-    Snapshot(SnapshotLine<'a>),
+    Snapshot(Box<SnapshotLine<'a>>),
     Node(NodeLine<'a>),
 }
 
@@ -378,7 +378,7 @@ impl Output for Json {
     }
 
     fn listing(&self, named: &Named) {
-        self.out.line(&encoded(&Message::Snapshot(snapshot_line(named))));
+        self.out.line(&encoded(&Message::Snapshot(Box::new(snapshot_line(named)))));
     }
 
     fn listed(&self, listed: &ListedEntry<'_>) {

@@ -2,8 +2,8 @@
 //!
 //! The file is on this host or in a snapshot, from which it is read verified and without a restore.
 //! What it is, its name says where its bytes cannot, and its bytes where they can. Segment files and
-//! tablespaces are read slot by slot and page by page, so that memory does not grow with them; files
-//! of the BRM, which are small, are read whole.
+//! tablespaces are read slot by slot and page by page, so that memory does not grow with them. Files
+//! of the BRM are read whole, up to 256 MiB, and take three times their size.
 
 mod blocks;
 mod brm;
