@@ -4,6 +4,7 @@
 //! docs/COLUMNSTORE.md. Bytes from outside never panic; what makes no sense is an error or a fault
 //! that names the place, what was expected and what was found.
 
+pub mod catalog;
 mod segment_path;
 
 pub use segment_path::{ObjectClass, SegmentPath};
