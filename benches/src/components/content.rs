@@ -59,7 +59,7 @@ pub fn run(directories: &[PathBuf], out: &mut impl Write) -> std::io::Result<()>
     Ok(())
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+pub(super) fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

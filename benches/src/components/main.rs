@@ -1,6 +1,7 @@
 //! What the parts of the engine cost, each by itself.
 
 mod content;
+mod cutting;
 mod index;
 mod packs;
 mod synthetic;
@@ -27,6 +28,12 @@ enum Component {
         /// Directories of files; they are read into memory one by one, their chunks are kept
         #[arg(required = true)]
         dirs: Vec<PathBuf>,
+    },
+    /// Cut nights in every way that is considered, and say what each night adds
+    Cutting {
+        /// Directories, each a night, in order
+        #[arg(required = true)]
+        nights: Vec<PathBuf>,
     },
     /// Fill a chunk index with made-up chunks in a directory, and look chunks up
     Index {
@@ -56,6 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout().lock();
     match Args::parse().component {
         Component::Content { dirs } => content::run(&dirs, &mut out)?,
+        Component::Cutting { nights } => cutting::run(&nights, &mut out)?,
         Component::Index { dir, millions, look_ups, added } => {
             index::run(&dir, millions * 1_000_000, look_ups * 1000, added * 1000, &mut out)?;
         }
