@@ -83,12 +83,17 @@ struct SnapshotStats {
 struct GroupStats {
     deployment: String,
     component: Option<String>,
+    table: Option<String>,
+    column: Option<String>,
     oid: Option<u32>,
     class: Option<String>,
     total_restore_size: u64,
     total_file_count: u64,
     reached: Chunks,
     own: Chunks,
+    added_later_stored: u64,
+    nights: u64,
+    added_last_stored: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -229,6 +234,8 @@ struct FindSummary {
     hits: u64,
     snapshots_count: u64,
     snapshots_matched: u64,
+    #[serde(default)]
+    needed_as_names: Vec<String>,
     is_complete: bool,
     findings: Found,
     num_findings: u64,

@@ -154,6 +154,9 @@ struct RestoreSummary<'a> {
     bytes_restored: u64,
     bytes_skipped: u64,
     components: Vec<RestoredComponent<'a>>,
+    /// The tables whose segment files alone were restored.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tables: &'a [String],
     /// What is to be done after the files are back, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reload: Vec<String>,
@@ -399,6 +402,7 @@ impl Output for Json {
             components: placed
                 .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
                 .collect(),
+            tables: restored.tables,
             reload: reload::after(restored),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),

@@ -122,6 +122,8 @@ pub struct Restored<'a> {
     pub dry_run: bool,
     /// Whether it made existing trees equal.
     pub delta: bool,
+    /// The tables whose segment files alone were restored; empty when nothing was said of tables.
+    pub tables: &'a [String],
     /// Whether the components were taken whole, all their paths.
     pub is_whole: bool,
     /// What was found.

@@ -253,6 +253,13 @@ impl Output for Text {
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
+        if !restored.tables.is_empty() && !restored.dry_run {
+            self.say(format!(
+                "these are segment files of {} to look at, and no way to put rows back: the extent map and \
+                 the system catalog of a deployment know nothing of them",
+                restored.tables.join(", ")
+            ));
+        }
         reload::after(restored).iter().for_each(|line| self.say(line));
     }
 

@@ -146,7 +146,7 @@ mod tests {
         ("backup", &["force", "dry_run", "apply_record"]),
         ("plan", &["force", "show_settings"]),
         ("snapshots", &["ids", "host", "tag", "latest"]),
-        ("ls", &["snapshot", "paths", "component", "long", "recursive", "host", "tag"]),
+        ("ls", &["snapshot", "paths", "component", "table", "long", "recursive", "host", "tag"]),
         (
             "restore",
             &[
@@ -155,6 +155,7 @@ mod tests {
                 "map",
                 "component",
                 "path",
+                "table",
                 "include",
                 "exclude",
                 "delta",
@@ -176,6 +177,7 @@ mod tests {
                 "oldest",
                 "newest",
                 "oid",
+                "table",
                 "chunk",
                 "pack",
                 "component",

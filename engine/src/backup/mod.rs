@@ -10,6 +10,7 @@ mod decide;
 mod names;
 mod parent;
 mod record;
+mod tables;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -244,7 +245,7 @@ pub fn backup_guarded(
     if run.left_out_total > run.left_out.len() as u64 {
         facts.insert("left_out_total".to_owned(), run.left_out_total.to_string());
     }
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         time,
         end: (options.clock)(),
         host: options.host.clone(),
@@ -274,7 +275,10 @@ pub fn backup_guarded(
     };
     let id = match options.dry_run {
         true => None,
-        false => Some(session.commit(&snapshot)?),
+        false => {
+            tables::name(repository, session.id(), &mut snapshot, observer)?;
+            Some(session.commit(&snapshot)?)
+        }
     };
     Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
 }

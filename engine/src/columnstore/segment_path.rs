@@ -60,6 +60,17 @@ impl SegmentPath {
         }
         Some(SegmentPath { oid, partition, segment })
     }
+
+    /// Returns the path below a DB Root.
+    pub fn below_db_root(&self) -> String {
+        let SegmentPath { oid, partition, segment } = self;
+        format!("{}/{partition:03}.dir/FILE{segment:03}.cdf", Self::directory_of(*oid))
+    }
+
+    /// Returns the directory of an object below a DB Root: all its segment files are in it.
+    pub fn directory_of(oid: u32) -> String {
+        oid.to_be_bytes().map(|byte| format!("{byte:03}.dir")).join("/")
+    }
 }
 
 /// Reads a number of three decimal digits or more, none of them in vain.
@@ -94,6 +105,10 @@ mod tests {
             ("versionbuffer.cdf", None),
         ] {
             assert_eq!(parse(path), expected, "{path}");
+            if let Some((oid, partition, segment)) = expected {
+                let back = SegmentPath { oid, partition, segment }.below_db_root();
+                assert!(path.ends_with(&back), "{back}");
+            }
         }
         for (oid, name) in [
             (999, "version-buffer"),
