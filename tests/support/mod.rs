@@ -177,6 +177,7 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         ignore_ctime: false,
         ignore_inode: false,
         force: false,
+        fail_on_corruption: false,
         dry_run: false,
         threads: 2,
         left_out: Vec::new(),
