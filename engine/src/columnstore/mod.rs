@@ -4,6 +4,7 @@
 //! docs/COLUMNSTORE.md. Bytes from outside never panic; what makes no sense is an error or a fault
 //! that names the place, what was expected and what was found.
 
+pub mod brm;
 pub mod page;
 pub mod segment;
 mod segment_path;
