@@ -41,6 +41,8 @@ pub mod content;
 
 pub mod source;
 
+pub mod proof;
+
 pub mod pipeline;
 
 pub mod backup;

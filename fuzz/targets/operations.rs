@@ -64,6 +64,7 @@ fn back_up(backend: Arc<dyn Backend>, root: &Path) {
         ignore_inode: false,
         force: false,
         dry_run: false,
+        prove: false,
         threads: 1,
         left_out: Vec::new(),
         record: None,

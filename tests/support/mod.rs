@@ -178,6 +178,7 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         ignore_inode: false,
         force: false,
         dry_run: false,
+        prove: false,
         threads: 2,
         left_out: Vec::new(),
         record: None,

@@ -162,6 +162,7 @@ impl SourceArgs {
             ignore_inode: self.ignore_inode,
             force: false,
             dry_run: false,
+            prove: true,
             threads: context.settings.threads,
             left_out: source.left_out,
             record: source.record.map(|record| RecordOptions { record, apply: apply_record }),

@@ -60,6 +60,15 @@ impl SegmentPath {
         }
         Some(SegmentPath { oid, partition, segment })
     }
+
+    /// Returns the path below a DB Root.
+    pub fn below_db_root(&self) -> String {
+        let [a, b, c, d] = self.oid.to_be_bytes();
+        let (partition, segment) = (self.partition, self.segment);
+        format!(
+            "{a:03}.dir/{b:03}.dir/{c:03}.dir/{d:03}.dir/{partition:03}.dir/FILE{segment:03}.cdf"
+        )
+    }
 }
 
 /// Reads a number of three decimal digits or more, none of them in vain.
@@ -94,6 +103,9 @@ mod tests {
             ("versionbuffer.cdf", None),
         ] {
             assert_eq!(parse(path), expected, "{path}");
+            if let Some(read) = SegmentPath::parse(path.as_bytes()) {
+                assert!(path.ends_with(&read.below_db_root()), "{path}");
+            }
         }
         for (oid, name) in [
             (999, "version-buffer"),
