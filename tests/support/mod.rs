@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod exotic;
 pub mod nights;
 pub mod program;
+pub mod proof;
 pub mod reached;
 pub mod reader;
 
