@@ -137,6 +137,13 @@ fn consequence(kind: ErrorKind) -> (Exit, Option<&'static str>) {
                 "run it again: a backup finds what it has stored, restore --delta finishes a restore",
             ),
         ),
+        ErrorKind::DamagedSource => (
+            Exit::Failed,
+            Some(
+                "mend it from an older snapshot or in the server, or leave --fail-on-corruption out: \
+                 it is then stored as it is, and marked",
+            ),
+        ),
         ErrorKind::Full => (Exit::Failed, Some("make space and run the command once more")),
         ErrorKind::Invalid
         | ErrorKind::Refused
@@ -185,6 +192,7 @@ mod tests {
         for (kind, code) in [
             (ErrorKind::Io, 1),
             (ErrorKind::Refused, 1),
+            (ErrorKind::DamagedSource, 1),
             (ErrorKind::NoRepository, 10),
             (ErrorKind::Locked, 11),
             (ErrorKind::WrongKey, 12),

@@ -37,6 +37,31 @@ pub struct Cutter {
     masks: (u64, u64),
 }
 
+/// The cutters of a repository: which one is used is chosen by content.
+#[derive(Clone, Debug)]
+pub struct Cutters {
+    /// For everything that nothing is known of.
+    pub plain: Cutter,
+    /// For slots of segment files, each by itself.
+    pub slots: Cutter,
+}
+
+impl Cutters {
+    /// Makes the cutters; the parameters must have passed [`CutterParameters::validate`].
+    pub fn new(parameters: &CutterParameters) -> Self {
+        let slots = match &parameters.slots {
+            None => parameters.clone(),
+            Some(sizes) => CutterParameters {
+                min_bytes: sizes.min_bytes,
+                average_bytes: sizes.average_bytes,
+                max_bytes: sizes.max_bytes,
+                ..parameters.clone()
+            },
+        };
+        Cutters { plain: Cutter::new(parameters), slots: Cutter::new(&slots) }
+    }
+}
+
 impl Cutter {
     /// Makes a cutter; the parameters must have passed [`CutterParameters::validate`].
     pub fn new(parameters: &CutterParameters) -> Self {

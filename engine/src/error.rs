@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Invalid,
     /// An operation that would endanger data, refused.
     Refused,
+    /// Content of the source does not hold, and the user asked not to store it then.
+    DamagedSource,
     /// The session was revoked, or somebody else holds what is needed.
     Locked,
     /// A password or key that does not open the repository.

@@ -77,6 +77,15 @@ struct Waiting {
     since: Instant,
 }
 
+/// A chunk that was handed to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Its id.
+    pub id: ChunkId,
+    /// Whether nobody had it: neither the repository nor another task of this session.
+    pub is_new: bool,
+}
+
 /// Takes chunks from any thread.
 pub struct ChunkStore<'a> {
     repository: &'a Repository,
@@ -185,10 +194,10 @@ impl Drop for StopUploaders<'_, '_> {
 }
 
 impl ChunkStore<'_> {
-    /// Stores a chunk unless it is known, and returns its id.
+    /// Stores a chunk unless it is known.
     ///
     /// Fails when an uploader has failed: the backup ends, what is written stays for the next.
-    pub fn add(&self, kind: ChunkKind, raw: &[u8]) -> Result<ChunkId> {
+    pub fn add(&self, kind: ChunkKind, raw: &[u8]) -> Result<Added> {
         if raw.is_empty() || raw.len() > CHUNK_RAW_BYTES_MAX as usize {
             // No reader would accept it: better no snapshot than one that cannot be restored.
             return Err(Error::new(
@@ -203,7 +212,7 @@ impl ChunkStore<'_> {
             if kind == ChunkKind::Data {
                 self.known_raw.fetch_add(raw_length, Ordering::Relaxed);
             }
-            return Ok(id);
+            return Ok(Added { id, is_new: false });
         }
         self.check()?;
         SCRATCH.with_borrow_mut(|(compressor, scratch)| {
@@ -220,7 +229,7 @@ impl ChunkStore<'_> {
                 Place { id, stored_length: length(stored_length), raw_length: length(raw.len()) };
             if self.options.dry_run { Ok(()) } else { self.append(kind, place, scratch) }
         })?;
-        Ok(id)
+        Ok(Added { id, is_new: true })
     }
 
     fn lane(&self, kind: ChunkKind) -> &Mutex<PackBuffer> {
@@ -356,6 +365,6 @@ impl ChunkStore<'_> {
 
 impl MetaStore for ChunkStore<'_> {
     fn store_meta(&self, raw: &[u8]) -> Result<ChunkId> {
-        self.add(ChunkKind::Meta, raw)
+        self.add(ChunkKind::Meta, raw).map(|added| added.id)
     }
 }

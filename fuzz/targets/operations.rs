@@ -63,6 +63,7 @@ fn back_up(backend: Arc<dyn Backend>, root: &Path) {
         ignore_ctime: false,
         ignore_inode: false,
         force: false,
+        fail_on_corruption: false,
         dry_run: false,
         prove: false,
         threads: 1,

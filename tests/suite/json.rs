@@ -105,6 +105,15 @@ struct Chunker {
     min_bytes: u32,
     average_bytes: u32,
     max_bytes: u32,
+    slots: Option<Sizes>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sizes {
+    min_bytes: u32,
+    average_bytes: u32,
+    max_bytes: u32,
 }
 
 /// The system of record.
@@ -144,6 +153,12 @@ struct Figures {
     bytes_deduplicated: u64,
     packs_added: u64,
     indexes_added: u64,
+    slots_verified: u64,
+    slots_known: u64,
+    slots_not_verifiable: u64,
+    pages_verified: u64,
+    pages_known: u64,
+    pages_not_verifiable: u64,
 }
 
 /// The summary of a backup without its [`Figures`], which stand in the same object.
@@ -425,6 +440,9 @@ fn figures_of_a_backup_agree_with_the_file_system() {
     assert_eq!((chunker.algorithm.as_str(), chunker.normalization), ("fastcdc-2020", 1));
     let sizes = [chunker.min_bytes, chunker.average_bytes, chunker.max_bytes];
     assert_eq!(sizes, [16 << 10, 64 << 10, 256 << 10]);
+    let slots = chunker.slots.as_ref().unwrap();
+    let sizes = [slots.min_bytes, slots.average_bytes, slots.max_bytes];
+    assert_eq!(sizes, [8 << 10, 32 << 10, 128 << 10]);
 
     wait_until_not_racy();
     let tried = back_up(&place, 0, "--dry-run --verbose");

@@ -178,6 +178,7 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         ignore_ctime: false,
         ignore_inode: false,
         force: false,
+        fail_on_corruption: false,
         dry_run: false,
         prove: false,
         threads: 2,

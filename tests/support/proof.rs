@@ -62,6 +62,12 @@ impl Live {
     }
 
     pub fn mend(&self) {
+        let path = self.path(&in_data1(COLUMN));
+        if path.is_symlink() {
+            fs::remove_file(&path).unwrap();
+        } else if path.is_dir() {
+            fs::remove_dir(&path).unwrap();
+        }
         become_night(&self.whole, &self.root);
     }
 

@@ -44,7 +44,7 @@ pub fn run(directory: &Path, bytes: u64, out: &mut impl Write) -> Result<(), Err
             let mut ids: Vec<ChunkId> = Vec::new();
             for number in 0..bytes / CHUNK as u64 {
                 raw[..8].copy_from_slice(&number.to_le_bytes());
-                ids.push(store.add(ChunkKind::Data, &raw)?);
+                ids.push(store.add(ChunkKind::Data, &raw)?.id);
             }
             Ok(ids)
         })?;

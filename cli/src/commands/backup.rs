@@ -34,6 +34,11 @@ pub struct BackupArgs {
     /// Read every file, changed or not
     #[arg(short, long)]
     force: bool,
+
+    /// Make no snapshot when a segment file or an InnoDB page in the source does not hold; otherwise
+    /// it is stored as it is, marked, and the exit code is 3
+    #[arg(long)]
+    fail_on_corruption: bool,
 }
 
 /// Makes a snapshot.
@@ -53,6 +58,7 @@ pub fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         tags: args.tag.clone(),
         dry_run: args.dry_run,
         force: args.force,
+        fail_on_corruption: args.fail_on_corruption,
         ..args.source.options(source, exclude, args.apply_record, context)?
     };
     let started = Instant::now();

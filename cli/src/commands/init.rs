@@ -18,7 +18,7 @@ pub struct InitArgs {
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     pack_size: u32,
 
-    /// Smallest chunk in KiB; can never be changed
+    /// Smallest chunk in KiB, half of it inside slots of segment files; can never be changed
     #[arg(long, value_name = "KIB", hide_short_help = true, help_heading = "Advanced",
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     chunk_size_min: Option<u32>,
@@ -39,12 +39,11 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let usual = CutterParameters::default();
     let bytes = |kib: Option<u32>, usual| kib.map_or(usual, |kib| kib << 10);
     let options = CreateOptions {
-        cutter: CutterParameters {
-            min_bytes: bytes(args.chunk_size_min, usual.min_bytes),
-            average_bytes: bytes(args.chunk_size_avg, usual.average_bytes),
-            max_bytes: bytes(args.chunk_size_max, usual.max_bytes),
-            ..usual
-        },
+        cutter: CutterParameters::new(
+            bytes(args.chunk_size_min, usual.min_bytes),
+            bytes(args.chunk_size_avg, usual.average_bytes),
+            bytes(args.chunk_size_max, usual.max_bytes),
+        ),
         pack_bytes: args.pack_size << 20,
         now: process::now(),
         program: process::PROGRAM.to_owned(),

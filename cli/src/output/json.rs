@@ -121,6 +121,12 @@ struct BackupFigures<'a> {
     bytes_deduplicated: u64,
     packs_added: u64,
     indexes_added: u64,
+    slots_verified: u64,
+    slots_known: u64,
+    slots_not_verifiable: u64,
+    pages_verified: u64,
+    pages_known: u64,
+    pages_not_verifiable: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -533,6 +539,12 @@ fn figures<'a>(
         bytes_deduplicated: stats.bytes_deduplicated,
         packs_added: stats.packs,
         indexes_added: stats.indexes,
+        slots_verified: stats.slots_verified,
+        slots_known: stats.slots_known,
+        slots_not_verifiable: stats.slots_not_verifiable,
+        pages_verified: stats.pages_verified,
+        pages_known: stats.pages_known,
+        pages_not_verifiable: stats.pages_not_verifiable,
     }
 }
 

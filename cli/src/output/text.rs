@@ -368,6 +368,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         ),
         added(stats),
     ];
+    lines.extend(verified(stats));
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
     }
@@ -382,6 +383,28 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What was verified while it was read, where there was something to verify.
+fn verified(stats: &BackupStats) -> Option<String> {
+    let kinds = [
+        (stats.slots_verified, stats.slots_known, stats.slots_not_verifiable, "slot", "slots"),
+        (stats.pages_verified, stats.pages_known, stats.pages_not_verifiable, "page", "pages"),
+    ];
+    let parts = kinds.into_iter().filter(|(new, known, unknown, ..)| new + known + unknown > 0);
+    let parts: Vec<_> = parts
+        .map(|(new, known, unknown, one, many)| {
+            let mut part = counted(new, one, many);
+            if known > 0 {
+                part.push_str(&format!(" ({} more were when they were stored)", count(known)));
+            }
+            if unknown > 0 {
+                part.push_str(&format!(" ({} of a form that cannot be)", count(unknown)));
+            }
+            part
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("verified {}", parts.join(" and ")))
 }
 
 /// What a backup added to the repository. A dry run fills no packs.

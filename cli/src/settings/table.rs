@@ -42,7 +42,7 @@ const REPORTS: &[&str] = &["stats", "diff", "find"];
 const CHECK: &[&str] = &["check"];
 
 /// Every setting, as `plan --show-settings` lists them.
-pub const SETTINGS: [Setting; 32] = [
+pub const SETTINGS: [Setting; 33] = [
     setting("repository", Kind::Text, "repo", ALL, "none"),
     setting("cache_dir", Kind::Text, "cache_dir", ALL, "colvault in the user's cache directory"),
     setting("no_cache", Kind::Flag, "no_cache", ALL, "false"),
@@ -61,6 +61,7 @@ pub const SETTINGS: [Setting; 32] = [
     setting("backup.exclude", Kind::List, "exclude", BACKUP, "nothing"),
     setting("backup.exclude_file", Kind::List, "exclude_file", BACKUP, "none"),
     setting("backup.one_file_system", Kind::Flag, "one_file_system", BACKUP, "false"),
+    setting("backup.fail_on_corruption", Kind::Flag, "fail_on_corruption", &["backup"], "false"),
     setting("backup.tag", Kind::List, "tag", &["backup"], "none"),
     setting("backup.host", Kind::Text, "host", BACKUP, "this host's name"),
     setting("backup.ignore_ctime", Kind::Flag, "ignore_ctime", BACKUP, "false"),

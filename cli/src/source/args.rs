@@ -161,6 +161,7 @@ impl SourceArgs {
             ignore_ctime: self.ignore_ctime,
             ignore_inode: self.ignore_inode,
             force: false,
+            fail_on_corruption: false,
             dry_run: false,
             prove: true,
             threads: context.settings.threads,

@@ -4,29 +4,31 @@
 //! finish in any order; the last one puts the extents together and looks whether size or times
 //! have changed since the first.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
-use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::FileType;
 
-use super::is_racy;
-use crate::chunker::{Cutter, Piece};
+use super::layout::{Recognised, recognise};
+use super::span::{DAMAGED_HEADER, DAMAGED_PAGE, DAMAGED_SLOT, Span, SpanReader, Verified};
+use super::{is_racy, recorded};
+use crate::chunker::Cutters;
 use crate::error::{Error, ErrorKind, Result};
-use crate::finding::FindingKind;
-use crate::format::ChunkKind;
+use crate::finding::{DamagedPlace, Finding, FindingKind};
 use crate::format::extent::{Extent, SPAN_BYTES};
 use crate::format::manifest::{Entry, EntryFinding, Time};
-use crate::manifest::{fold_extents, store_list};
+use crate::format::segment::{Damage, SegmentFacts};
+use crate::format::text::encode;
+use crate::manifest::fold_extents;
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};
+use crate::source::SourceTree;
 use crate::source::directory::Found;
-use crate::source::file::{self, Place, Stat, next_data, read_politely, stat_open, xattrs_open};
+use crate::source::file::{self, Place, Stat, next_data, stat_open, xattrs_open};
 
 /// Finding codes of manifest entries (FORMAT.md 5.3).
 pub(super) const CHANGED: u8 = 1;
@@ -39,13 +41,40 @@ pub(super) fn finding_kind(code: u8) -> FindingKind {
         CHANGED => FindingKind::ChangedWhileRead,
         INTERRUPTED => FindingKind::InterruptedWrite,
         LINK_LEAVES => FindingKind::LinkLeavesComponent,
+        DAMAGED_HEADER => FindingKind::DamagedHeader,
+        DAMAGED_SLOT => FindingKind::DamagedSlot,
+        DAMAGED_PAGE => FindingKind::DamagedPage,
         _ => FindingKind::Unreadable,
     }
+}
+
+/// Returns an entry's finding as it is reported.
+pub(super) fn reported(tree: &SourceTree, path: &[u8], finding: &EntryFinding) -> Finding {
+    let kind = finding_kind(finding.code);
+    let object = recorded(tree, path);
+    let Some(damage) = Damage::decode(&finding.detail).filter(|_| is_damage(finding)) else {
+        return Finding::new(kind, object, encode(&finding.detail));
+    };
+    let place = match (damage.slot, kind) {
+        (Some(number), FindingKind::DamagedPage) => format!("page {number} at"),
+        (Some(number), _) => format!("slot {number} at"),
+        (None, _) => "at".to_owned(),
+    };
+    let Damage { what, slot, offset, expected, found } = damage;
+    let detail = format!("{place} byte {offset}: {what}: {expected} expected, found {found}");
+    let component = tree.component.clone();
+    let at = Some(Box::new(DamagedPlace { component, slot, offset, expected, found }));
+    Finding { at, ..Finding::new(kind, object, detail) }
 }
 
 /// Extended attributes of one entry are stored up to this many bytes in all: some file systems take
 /// values without limit, and an entry has to fit its manifest chunk.
 const XATTR_BYTES_MAX: usize = 1 << 20;
+
+/// Whether a finding says that content does not hold, although it could be read.
+pub(super) fn is_damage(finding: &EntryFinding) -> bool {
+    [DAMAGED_HEADER, DAMAGED_SLOT, DAMAGED_PAGE].contains(&finding.code)
+}
 
 /// How many findings one entry keeps.
 const FINDINGS_MAX: usize = 100;
@@ -67,23 +96,17 @@ pub(super) fn keep_small(entry: &mut Entry) {
     }
     if entry.findings.len() > FINDINGS_MAX {
         let more = entry.findings.len() - FINDINGS_MAX;
+        let code = entry.findings[FINDINGS_MAX].code;
         entry.findings.truncate(FINDINGS_MAX);
         let detail = format!("{more} more findings of this entry");
-        entry.findings.push(EntryFinding { code: UNREADABLE, detail: detail.into_bytes() });
+        entry.findings.push(EntryFinding { code, detail: detail.into_bytes() });
     }
 }
-
-/// Bytes read at once: fits the second-level cache, and one read call costs little beside it.
-const WINDOW_BYTES: usize = 1 << 20;
-
-/// Where a read has failed, reading is tried again in pieces of this size: one bad sector loses
-/// little.
-const CAREFUL_BYTES: usize = 4096;
 
 /// What reading tasks share.
 pub(super) struct Reading<'a> {
     pub store: &'a ChunkStore<'a>,
-    pub cutter: &'a Cutter,
+    pub cutters: &'a Cutters,
     pub observer: &'a dyn Observer,
     pub cancel: &'a Cancel,
     pub permits: Permits,
@@ -123,8 +146,11 @@ pub(super) struct FileContent {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub racy: bool,
     pub findings: Vec<EntryFinding>,
+    /// What its header said, for a segment file.
+    pub segment: Option<SegmentFacts>,
     /// Bytes read from the source.
     pub read: u64,
+    pub verified: Verified,
 }
 
 /// How the reading of a file ended.
@@ -172,103 +198,50 @@ struct Opened {
     path: PathBuf,
     stat: Stat,
     started: Time,
-    /// Numbers of the spans that have data, in order; the others are holes.
-    numbers: Vec<u64>,
-    /// What the spans read so far gave, by number.
+    recognised: Recognised,
+    /// Verify what is known, too.
+    verify_all: bool,
+    /// The spans that have data, in order; the others are holes.
+    ranges: Vec<Range<u64>>,
+    /// What the spans read so far gave, by where they begin.
     spans: Mutex<BTreeMap<u64, Result<Span>>>,
     left: AtomicUsize,
 }
 
-/// What one span gave.
-#[derive(Default)]
-struct Span {
-    extents: Vec<Extent>,
-    /// Bytes read from the source.
-    read: u64,
-    /// The file ended before the span did.
-    short: bool,
-    /// Stretches that could not be read.
-    unreadable: Vec<Unreadable>,
-}
-
-/// A stretch of a file that could not be read.
-struct Unreadable {
-    start: u64,
-    length: u64,
-    error: io::Error,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unreadable { start, length, error } = self;
-        write!(f, "{length} bytes from byte {start} cannot be read: {error}")
-    }
-}
-
-/// Returns the numbers of the spans of a file that hold data, as far as the file system tells.
-fn spans_with_data(file: &File, stat: &Stat) -> Vec<u64> {
-    let count = stat.size.div_ceil(SPAN_BYTES);
-    if !stat.may_have_holes() {
-        return (0..count).collect();
-    }
-    let mut numbers = Vec::new();
+/// Returns the spans of a file that hold data, as far as the file system tells.
+fn spans_with_data(file: &File, stat: &Stat, recognised: &Recognised) -> Vec<Range<u64>> {
+    let mut ranges = Vec::new();
     let mut at = 0;
-    while let Some((data, _)) = next_data(file, at, stat.size) {
-        let number = data / SPAN_BYTES;
-        numbers.push(number);
-        at = (number + 1) * SPAN_BYTES;
-        if at >= stat.size {
-            break;
+    while at < stat.size {
+        if stat.may_have_holes() {
+            match next_data(file, at, stat.size) {
+                Some((data, _)) => at = data,
+                None => break,
+            }
         }
+        let range = recognised.layout.span_at(at, stat.size);
+        at = range.end;
+        ranges.push(range);
     }
-    numbers
-}
-
-impl Span {
-    fn lose(&mut self, start: u64, length: u64, error: io::Error) {
-        self.push_run(Extent::Lost { length });
-        match self.unreadable.last_mut() {
-            Some(last) if last.start + last.length == start => last.length += length,
-            _ => self.unreadable.push(Unreadable { start, length, error }),
-        }
-    }
-
-    fn length(&self) -> u64 {
-        self.extents.iter().map(Extent::length).sum()
-    }
-
-    /// Returns the span with its extents as one list, unless it is one extent anyway.
-    fn into_list(mut self, reading: &Reading<'_>) -> Result<Self> {
-        if self.extents.len() > 1 {
-            self.extents = vec![store_list(reading.store, &self.extents)?];
-        }
-        Ok(self)
-    }
-
-    fn push_run(&mut self, run: Extent) {
-        match (self.extents.last_mut(), run) {
-            (Some(Extent::Zero { length }), Extent::Zero { length: more })
-            | (Some(Extent::Hole { length }), Extent::Hole { length: more })
-            | (Some(Extent::Lost { length }), Extent::Lost { length: more }) => *length += more,
-            _ => self.extents.push(run),
-        }
-    }
+    ranges
 }
 
 impl FileJob {
-    /// Starts reading a file in the pool; waits while too many tasks are queued.
+    /// Starts reading a file in the pool; waits while too many tasks are queued. With `verify_all`,
+    /// slots and pages are verified although their chunks are known.
     pub fn begin<'scope>(
         reading: &'scope Reading<'_>,
         scope: &rayon::ScopeFifo<'scope>,
         found: &Found,
+        verify_all: bool,
     ) -> Result<Arc<FileJob>> {
         reading.store.check()?;
         let job = Arc::new(FileJob { outcome: Mutex::default(), done: Condvar::new() });
-        let place = found.place.clone();
+        let (place, path) = (found.place.clone(), found.path.clone());
         if found.stat.size <= SPAN_BYTES {
             let ends = TaskEnd::begin(reading, &job);
             scope.spawn_fifo(move |_| {
-                match Opened::open(&ends.job, place) {
+                match Opened::open(&ends.job, place, &path, verify_all) {
                     Ok(opened) => opened.read_all(reading),
                     Err(outcome) => ends.job.finish(outcome),
                 }
@@ -276,22 +249,22 @@ impl FileJob {
             });
             return Ok(job);
         }
-        let opened = match Opened::open(&job, place) {
+        let opened = match Opened::open(&job, place, &path, verify_all) {
             Ok(opened) => Arc::new(opened),
             Err(outcome) => {
                 job.finish(outcome);
                 return Ok(job);
             }
         };
-        if opened.numbers.is_empty() {
+        if opened.ranges.is_empty() {
             // Cut short since it was met, or nothing but a hole.
             opened.finish(reading);
         }
-        for number in opened.numbers.clone() {
+        for range in opened.ranges.clone() {
             let opened = Arc::clone(&opened);
             let ends = TaskEnd::begin(reading, &job);
             scope.spawn_fifo(move |_| {
-                opened.read_span(number, reading);
+                opened.read_span(range, reading);
                 drop(ends);
             });
         }
@@ -323,7 +296,12 @@ impl FileJob {
 }
 
 impl Opened {
-    fn open(job: &Arc<FileJob>, place: Place) -> Result<Opened, Outcome> {
+    fn open(
+        job: &Arc<FileJob>,
+        place: Place,
+        name: &[u8],
+        verify_all: bool,
+    ) -> Result<Opened, Outcome> {
         let started = file::now();
         let path = place.host_path.clone();
         let opened = place.open().and_then(|file| Ok((stat_open(&file, &path)?, file)));
@@ -335,128 +313,48 @@ impl Opened {
             // Replaced by something else since its directory was listed.
             return Err(Outcome::Vanished);
         }
-        let numbers = spans_with_data(&file, &stat);
+        let recognised = recognise(&file, stat.size, name);
+        let ranges = spans_with_data(&file, &stat, &recognised);
         Ok(Opened {
             job: Arc::clone(job),
             file,
             path,
             stat,
             started,
-            left: AtomicUsize::new(numbers.len()),
-            numbers,
+            recognised,
+            verify_all,
+            left: AtomicUsize::new(ranges.len()),
+            ranges,
             spans: Mutex::default(),
         })
     }
 
-    /// Reads every span: of a file of at most one, or one that has grown since it was met.
+    /// Reads every span: of a small file, or one that has grown since it was met.
     fn read_all(&self, reading: &Reading<'_>) {
-        if self.numbers.is_empty() {
+        if self.ranges.is_empty() {
             self.finish(reading);
         }
-        self.numbers.iter().for_each(|number| self.read_span(*number, reading));
+        self.ranges.iter().for_each(|range| self.read_span(range.clone(), reading));
     }
 
-    fn read_span(&self, number: u64, reading: &Reading<'_>) {
-        let start = number * SPAN_BYTES;
-        let end = (start + SPAN_BYTES).min(self.stat.size);
-        let span = self.cut_span(start, end, reading).and_then(|span| {
-            // Of several spans only the lists are kept: memory does not grow with the file.
-            if self.stat.size > SPAN_BYTES { span.into_list(reading) } else { Ok(span) }
-        });
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).insert(number, span);
+    fn read_span(&self, range: Range<u64>, reading: &Reading<'_>) {
+        let start = range.start;
+        let reader = SpanReader {
+            file: &self.file,
+            is_sparse: self.stat.may_have_holes(),
+            layout: &self.recognised.layout,
+            verify_all: self.verify_all,
+            reading,
+        };
+        // Of several spans only the lists are kept: memory does not grow with the file.
+        let is_alone = range == (0..self.stat.size);
+        let span = reader
+            .read(range)
+            .and_then(|span| if is_alone { Ok(span) } else { span.into_list(reading) });
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).insert(start, span);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(reading);
         }
-    }
-
-    fn cut_span(&self, start: u64, end: u64, reading: &Reading<'_>) -> Result<Span> {
-        let mut span = Span::default();
-        let mut at = start;
-        while at < end && !span.short {
-            reading.cancel.check()?;
-            let (data, data_end) = if self.stat.may_have_holes() {
-                next_data(&self.file, at, end).unwrap_or((end, end))
-            } else {
-                (at, end)
-            };
-            if data > at {
-                span.push_run(Extent::Hole { length: data - at });
-            }
-            if data_end > data {
-                self.cut_data(data, data_end, reading, &mut span)?;
-            }
-            at = data_end;
-        }
-        Ok(span)
-    }
-
-    /// Cuts `start..end`, which is data as far as the file system says.
-    fn cut_data(&self, start: u64, end: u64, reading: &Reading<'_>, span: &mut Span) -> Result<()> {
-        thread_local! {
-            static WINDOW: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        WINDOW.with_borrow_mut(|window| {
-            window.resize(WINDOW_BYTES + reading.cutter.look_ahead(), 0);
-            // window[from..to] is what was read and not yet cut; `offset` is where reading goes on.
-            let (mut from, mut to, mut offset) = (0, 0, start);
-            let mut after_zeros = false;
-            // Up to here it is read in small pieces, because a large one has failed.
-            let mut careful_until = start;
-            loop {
-                if to - from < reading.cutter.look_ahead() && offset < end && !span.short {
-                    window.copy_within(from..to, 0);
-                    (from, to) = (0, to - from);
-                    let mut room = (window.len() - to)
-                        .min(usize::try_from(end - offset).unwrap_or(usize::MAX));
-                    if offset < careful_until {
-                        room = room.min(CAREFUL_BYTES);
-                    }
-                    match read_politely(&self.file, offset, &mut window[to..to + room]) {
-                        Ok(read) => {
-                            span.short = read < room;
-                            span.read += read as u64;
-                            reading.observer.event(Event::Done { entries: 0, bytes: read as u64 });
-                            to += read;
-                            offset += read as u64;
-                        }
-                        Err(_) if room > CAREFUL_BYTES => careful_until = offset + room as u64,
-                        Err(error) => {
-                            // What came before is cut as it is; the stretch is lost.
-                            self.cut_rest(&window[from..to], reading, span)?;
-                            (from, to) = (0, 0);
-                            span.lose(offset, room as u64, error);
-                            offset += room as u64;
-                            after_zeros = false;
-                            reading.cancel.check()?;
-                        }
-                    }
-                    if offset < careful_until {
-                        continue;
-                    }
-                }
-                if from == to {
-                    if offset >= end || span.short {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                let at_end = offset >= end || span.short;
-                let piece = reading.cutter.next(&window[from..to], at_end, after_zeros);
-                after_zeros = matches!(piece, Piece::Zeros(_));
-                store_piece(&window[from..from + piece.length()], piece, reading, span)?;
-                from += piece.length();
-            }
-        })
-    }
-
-    fn cut_rest(&self, mut bytes: &[u8], reading: &Reading<'_>, span: &mut Span) -> Result<()> {
-        while !bytes.is_empty() {
-            let piece = reading.cutter.next(bytes, true, false);
-            let (taken, rest) = bytes.split_at(piece.length());
-            store_piece(taken, piece, reading, span)?;
-            bytes = rest;
-        }
-        Ok(())
     }
 
     fn finish(&self, reading: &Reading<'_>) {
@@ -476,13 +374,16 @@ impl Opened {
     ) -> Result<FileContent> {
         let mut extents = Vec::new();
         let mut findings = Vec::new();
+        let mut damage = self.recognised.faults.clone();
+        let mut verified = Verified::default();
         let (mut size, mut read) = (0, 0);
         // Where the last span ended before its time, what follows is lost; elsewhere it is a hole.
         let mut short = false;
-        for (number, span) in spans {
-            let span = span?;
-            let start = number * SPAN_BYTES;
+        for (start, span) in spans {
+            let mut span = span?;
             read += span.read;
+            verified.add(&span.verified);
+            damage.append(&mut span.damage);
             for detail in &span.unreadable {
                 let detail = detail.to_string().into_bytes();
                 findings.push(EntryFinding { code: UNREADABLE, detail });
@@ -508,15 +409,20 @@ impl Opened {
         let after = stat_open(&self.file, &self.path)?;
         let mut racy = is_racy(&self.stat, self.started);
         if size != self.stat.size || !after.same_content(&self.stat) {
+            // What does not hold may be half of a write: it is read again next time.
             racy = true;
             findings.push(EntryFinding { code: CHANGED, detail: self.change(size, &after) });
+        } else {
+            findings.extend(damage);
         }
         let xattrs = xattrs.unwrap_or_else(|error| {
             racy = true;
             findings.push(unreadable(&error));
             Vec::new()
         });
-        Ok(FileContent { stat: self.stat, size, extents, xattrs, racy, findings, read })
+        let segment = self.recognised.facts.clone();
+        let stat = self.stat;
+        Ok(FileContent { stat, size, extents, xattrs, racy, findings, segment, read, verified })
     }
 
     fn change(&self, size: u64, after: &Stat) -> Vec<u8> {
@@ -528,16 +434,4 @@ impl Opened {
         };
         text.into_bytes()
     }
-}
-
-fn store_piece(bytes: &[u8], piece: Piece, reading: &Reading<'_>, span: &mut Span) -> Result<()> {
-    match piece {
-        Piece::Zeros(length) => span.push_run(Extent::Zero { length: length as u64 }),
-        Piece::Chunk(length) => {
-            let id = reading.store.add(ChunkKind::Data, bytes)?;
-            let length = u32::try_from(length).expect("a chunk is below 4 GiB");
-            span.extents.push(Extent::Chunk { id, length });
-        }
-    }
-    Ok(())
 }

@@ -7,9 +7,11 @@
 
 mod content;
 mod decide;
+mod layout;
 mod names;
 mod parent;
 mod record;
+mod span;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use crate::chunker::Cutter;
+use crate::chunker::Cutters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::extent::Extent;
@@ -28,7 +30,7 @@ use crate::format::session::Lease;
 use crate::format::snapshot::{
     BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
 };
-use crate::format::text::{encode, encode_path};
+use crate::format::text::encode_path;
 use crate::id::SessionId;
 use crate::manifest::ManifestWriter;
 use crate::pattern::Patterns;
@@ -42,7 +44,7 @@ use crate::source::columnstore::is_interrupted_write;
 use crate::source::directory::{EXCLUDED, Found, Met, Walk, WalkOptions};
 use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
-use content::{FileContent, FileJob, Outcome, Permits, Reading};
+use content::{FileJob, Outcome, Permits, Reading};
 pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
 use names::Names;
 pub(crate) use parent::{ParentCursor, same_source};
@@ -106,6 +108,8 @@ pub struct BackupOptions {
     /// Prove the snapshot before it is committed; only one of a deployment can be. A dry run stores
     /// nothing that could be proved.
     pub prove: bool,
+    /// Make no snapshot when a header, slot or page of the source does not hold.
+    pub fail_on_corruption: bool,
     /// Threads that read, cut, hash and compress.
     pub threads: usize,
     /// What is known to be left out before the walk.
@@ -204,10 +208,10 @@ pub fn backup_guarded(
     }
     let (components, stored) =
         store_chunks(repository, session.id(), store_options, observer, |store| {
-            let cutter = Cutter::new(&repository.config().cutter);
+            let cutters = Cutters::new(&repository.config().cutter);
             let reading = Reading {
                 store,
-                cutter: &cutter,
+                cutters: &cutters,
                 observer,
                 cancel: &options.cancel,
                 permits: Permits::new(TASKS_MAX),
@@ -233,6 +237,9 @@ pub fn backup_guarded(
             run.data_excluded
         );
         observer.event(Event::Warning(&text));
+    }
+    if options.fail_on_corruption {
+        refuse_damage(&group_name, &run.findings)?;
     }
     for finding in guard()? {
         run.find(finding);
@@ -333,11 +340,32 @@ impl BackupOptions {
     }
 }
 
+/// What says that content of the source does not hold.
+const DAMAGE: [FindingKind; 3] =
+    [FindingKind::DamagedHeader, FindingKind::DamagedSlot, FindingKind::DamagedPage];
+
+/// Fails with `DamagedSource` when content of the source does not hold.
+fn refuse_damage(group: &str, findings: &Findings) -> Result<()> {
+    let total: u64 = DAMAGE.iter().map(|kind| findings.count(*kind)).sum();
+    if total == 0 {
+        return Ok(());
+    }
+    let first = findings.listed.iter().find(|finding| DAMAGE.contains(&finding.kind));
+    let first = first.map(|finding| format!("; the first: {}: {}", finding.object, finding.detail));
+    let first = first.unwrap_or_default();
+    let problem = format!(
+        "headers, slots and pages that hold expected, {total} do not, so no snapshot was made{first}"
+    );
+    Err(Error::new(ErrorKind::DamagedSource, group, problem))
+}
+
 /// Returns the state of a snapshot with these findings.
 fn state_of(findings: &Findings) -> SnapshotState {
     use FindingKind::*;
     let any = |kinds: &[FindingKind]| kinds.iter().any(|kind| findings.count(*kind) > 0);
-    if any(&[Vanished, ChangedWhileRead, Unreadable, LinkLeavesComponent]) {
+    if any(&DAMAGE) {
+        SnapshotState::Damaged
+    } else if any(&[Vanished, ChangedWhileRead, Unreadable, LinkLeavesComponent]) {
         SnapshotState::Partial
     } else if any(&[NotFrozen]) {
         SnapshotState::Inconsistent
@@ -461,7 +489,9 @@ impl Run<'_> {
             true => self.stats.files_changed += 1,
             false => self.stats.files_new += 1,
         }
-        let job = FileJob::begin(reading, scope, &found)?;
+        // What is known was verified when it was stored, unless something was wrong then.
+        let verify_all = previous.as_ref().is_none_or(|p| p.racy || !p.findings.is_empty());
+        let job = FileJob::begin(reading, scope, &found, verify_all)?;
         Ok(Some(Pending::Reading(Box::new(found), job)))
     }
 
@@ -595,9 +625,7 @@ impl Run<'_> {
         }
         content::keep_small(&mut entry);
         for finding in &entry.findings {
-            let kind = content::finding_kind(finding.code);
-            let object = recorded(tree, &entry.path);
-            self.find(Finding::new(kind, object, encode(&finding.detail)));
+            self.find(content::reported(tree, &entry.path, finding));
         }
         match &entry.node {
             Node::File { size, extents } => {
@@ -621,11 +649,13 @@ impl Run<'_> {
     ) -> Result<Option<Entry>> {
         match outcome {
             Outcome::Read(content) => {
-                let FileContent { stat, size, extents, xattrs, racy, findings, read } = *content;
-                self.stats.bytes_read += read;
-                let node = Node::File { size, extents };
-                let mut entry = self.entry(found.path.clone(), &stat, node, xattrs, racy);
-                entry.findings = findings;
+                self.stats.bytes_read += content.read;
+                content.verified.count(&mut self.stats);
+                let node = Node::File { size: content.size, extents: content.extents };
+                let (path, stat) = (found.path.clone(), &content.stat);
+                let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);
+                entry.findings = content.findings;
+                entry.segment = content.segment;
                 Ok(Some(entry))
             }
             Outcome::Vanished => {

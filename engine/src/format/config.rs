@@ -38,22 +38,47 @@ pub struct CutterParameters {
     pub average_bytes: u32,
     /// Largest chunk.
     pub max_bytes: u32,
+    /// Sizes inside slots of segment files; those above where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<ChunkSizes>,
+}
+
+/// Sizes of chunks in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkSizes {
+    /// Smallest chunk, except the last of a slot.
+    pub min_bytes: u32,
+    /// Average aimed at.
+    pub average_bytes: u32,
+    /// Largest chunk.
+    pub max_bytes: u32,
 }
 
 impl Default for CutterParameters {
-    /// Source: the table in docs/ARCHITECTURE.md, measured on column data.
+    /// Source: the tables in docs/COLUMNSTORE.md 5, measured on real nights.
     fn default() -> Self {
-        CutterParameters {
-            algorithm: "fastcdc-2020".to_owned(),
-            normalization: 1,
-            min_bytes: 16 << 10,
-            average_bytes: 64 << 10,
-            max_bytes: 256 << 10,
-        }
+        CutterParameters::new(16 << 10, 64 << 10, 256 << 10)
     }
 }
 
 impl CutterParameters {
+    /// Returns parameters with these sizes in bytes, and half of them inside slots, where a change
+    /// leaves more as it was.
+    pub fn new(min_bytes: u32, average_bytes: u32, max_bytes: u32) -> Self {
+        CutterParameters {
+            algorithm: "fastcdc-2020".to_owned(),
+            normalization: 1,
+            min_bytes,
+            average_bytes,
+            max_bytes,
+            slots: Some(ChunkSizes {
+                min_bytes: min_bytes / 2,
+                average_bytes: average_bytes / 2,
+                max_bytes: max_bytes / 2,
+            }),
+        }
+    }
+
     /// Fails with `Unsupported` for another algorithm, `Invalid` for sizes that make no sense.
     pub fn validate(&self, object: &str) -> Result<()> {
         if self.algorithm != "fastcdc-2020" {
@@ -64,23 +89,28 @@ impl CutterParameters {
             ));
         }
         let sizes = [self.min_bytes, self.average_bytes, self.max_bytes];
-        let sane = self.normalization <= 3
-            && self.min_bytes >= 512
-            && self.average_bytes.is_power_of_two()
-            && self.max_bytes <= 4 << 20
-            && sizes.is_sorted_by(|a, b| 2 * a <= *b)
-            && sizes.iter().all(|size| size.is_multiple_of(2));
-        if !sane {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                object,
-                format!(
-                    "even chunk sizes from 512 bytes to 4 MiB expected, each at least twice the \
-                     one before, the average a power of two, normalisation 0 to 3; found {} / {} \
-                     / {} and {}",
-                    self.min_bytes, self.average_bytes, self.max_bytes, self.normalization
-                ),
-            ));
+        let slots = self.slots.as_ref().map(|s| [s.min_bytes, s.average_bytes, s.max_bytes]);
+        for (place, sizes) in [("", Some(sizes)), (" in slots", slots)] {
+            let Some(sizes) = sizes else { continue };
+            let [min, average, max] = sizes;
+            let sane = self.normalization <= 3
+                && min >= 512
+                && average.is_power_of_two()
+                && max <= 4 << 20
+                && sizes.is_sorted_by(|a, b| 2 * a <= *b)
+                && sizes.iter().all(|size| size.is_multiple_of(2));
+            if !sane {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    object,
+                    format!(
+                        "even chunk sizes from 512 bytes to 4 MiB expected, each at least twice \
+                         the one before, the average a power of two, normalisation 0 to 3; found \
+                         {min} / {average} / {max}{place} and {}",
+                        self.normalization
+                    ),
+                ));
+            }
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ pub const LIST_DEPTH_MAX: usize = 4;
 /// The length of a span in bytes: the unit of parallel work inside one file.
 pub const SPAN_BYTES: u64 = 64 << 20;
 
+/// In segment files a span is this many slots instead.
+pub const SPAN_SLOTS: usize = 16;
+
 const TAG: [u8; 4] = *b"CVS1";
 
 /// A piece of a file's content. Lengths are raw bytes and never zero.

@@ -17,7 +17,7 @@ pub enum SnapshotState {
     Inconsistent,
     /// Something could not be read, or changed while it was.
     Partial,
-    /// Something that was stored is known to be lost since.
+    /// Content does not hold: it was damaged in the source, or something stored is lost since.
     Damaged,
 }
 
@@ -133,6 +133,24 @@ pub struct BackupStats {
     pub packs: u64,
     /// Index objects written.
     pub indexes: u64,
+    /// Slots of segment files whose signature, length and checksum were verified and hold.
+    #[serde(default)]
+    pub slots_verified: u64,
+    /// Slots that were read and whose chunks were all known: verified when these were stored.
+    #[serde(default)]
+    pub slots_known: u64,
+    /// Slots packed in a way that is not known.
+    #[serde(default)]
+    pub slots_not_verifiable: u64,
+    /// InnoDB pages whose checksum was verified and holds.
+    #[serde(default)]
+    pub pages_verified: u64,
+    /// InnoDB pages that were read and whose chunks were known.
+    #[serde(default)]
+    pub pages_known: u64,
+    /// InnoDB pages that are encrypted, compressed or of an older form.
+    #[serde(default)]
+    pub pages_not_verifiable: u64,
 }
 
 /// Where the column data of a deployment has its origin.
