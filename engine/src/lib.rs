@@ -43,6 +43,8 @@ pub mod source;
 
 pub mod names;
 
+pub mod proof;
+
 pub mod pipeline;
 
 pub mod backup;

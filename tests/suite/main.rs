@@ -25,6 +25,8 @@ mod json;
 mod json_reports;
 mod model;
 mod plan;
+mod proof;
+mod proof_damage;
 mod real_nights;
 mod record;
 mod regressions;

@@ -4,6 +4,7 @@
 //! `exit_error`, which goes to standard error.
 
 mod plan;
+mod proof;
 mod reports;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::CutterParameters;
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
-    BackupStats, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState, SystemOfRecord,
+    BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, Snapshot, SnapshotState,
+    SystemOfRecord,
 };
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
@@ -27,7 +29,7 @@ use super::reload;
 use super::stream::Stream;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Planned, Restored, Searched, Snapshots,
+    Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -50,6 +52,7 @@ enum Message<'a> {
     Setting(plan::SettingLine<'a>),
     Initialized(Initialized<'a>),
     Summary(Summary<'a>),
+    Proof(proof::ProofLine<'a>),
     Snapshot(SnapshotLine<'a>),
     Node(NodeLine<'a>),
 }
@@ -141,6 +144,8 @@ struct BackupSummary<'a> {
     evidence: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a SystemOfRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a Proof>,
     num_left_out: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -217,6 +222,8 @@ struct SnapshotLine<'a> {
     num_left_out: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a SystemOfRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a Proof>,
     credentials: &'a [CredentialRecord],
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -368,6 +375,7 @@ impl Output for Json {
             group: &snapshot.group,
             evidence: &snapshot.evidence,
             record: snapshot.record.as_ref(),
+            proof: snapshot.proof.as_ref(),
             num_left_out: backed_up.report.left_out_total,
             findings: &backed_up.findings.counts,
             num_findings: backed_up.findings.total(),
@@ -431,6 +439,10 @@ impl Output for Json {
             total_duration: checked.elapsed.as_secs_f64(),
             findings: &checked.findings.counts,
         })));
+    }
+
+    fn proved(&self, proved: &Proved<'_>) {
+        self.send(&Message::Proof(proof::line(proved)));
     }
 
     fn counted(&self, counted: &Counted<'_>) {
@@ -566,6 +578,7 @@ fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
         left_out: &snapshot.left_out,
         num_left_out: left_out_total(snapshot),
         record: snapshot.record.as_ref(),
+        proof: snapshot.proof.as_ref(),
         credentials: &snapshot.credentials,
         findings: &snapshot.findings.counts,
         num_findings: snapshot.findings.total(),

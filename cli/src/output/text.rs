@@ -1,13 +1,14 @@
 //! Text for people: what happened, what it cost, what to do next.
 
 mod plan;
+mod proof;
 mod reports;
 
 use std::io::{self, Write};
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::manifest::Node;
-use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState};
+use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState, Verdict};
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
@@ -18,7 +19,7 @@ use super::stream::Stream;
 use super::table::{Align, Table};
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Planned, Restored, Searched, Snapshots,
+    Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -182,6 +183,7 @@ impl Output for Text {
             ("Host", Align::Left),
             ("Deployment", Align::Left),
             ("State", Align::Left),
+            ("Proof", Align::Left),
             ("Size", Align::Right),
             ("Added", Align::Right),
             ("Tags", Align::Left),
@@ -277,6 +279,11 @@ impl Output for Text {
             ),
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
+    }
+
+    fn proved(&self, proved: &Proved<'_>) {
+        self.bar.end();
+        self.show_proved(proved);
     }
 
     fn counted(&self, counted: &Counted<'_>) {
@@ -375,6 +382,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
     if let Some(lacks) = reload::lacks(snapshot) {
         lines.push(lacks);
     }
+    lines.extend(proof::lines(snapshot));
     match backed_up.report.left_out_total {
         0 => {}
         total => {
@@ -447,6 +455,10 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
     let id = backed_up.report.id.map(|id| id.short());
     match (id, backed_up.report.snapshot.state) {
         (None, _) => "the same command without --dry-run".to_owned(),
+        (Some(id), SnapshotState::Complete) if is_refuted(&backed_up.report.snapshot) => format!(
+            "see to what does not hold, and back up again; colvault check --columnstore {id} repeats \
+             the proof"
+        ),
         (Some(id), SnapshotState::Complete) => {
             format!("try a restore: colvault restore {id} --target DIR")
         }
@@ -455,6 +467,10 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
         }
         (Some(_), _) => "see to what could not be read, and back up again".to_owned(),
     }
+}
+
+fn is_refuted(snapshot: &Snapshot) -> bool {
+    snapshot.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Refuted)
 }
 
 fn snapshot_row(named: &Named) -> Vec<String> {
@@ -469,6 +485,7 @@ fn snapshot_row(named: &Named) -> Vec<String> {
         snapshot.host.clone(),
         deployment,
         snapshot.state.name().to_owned(),
+        proof::word(snapshot),
         bytes(snapshot.counts().bytes),
         bytes(snapshot.stats.data_added_packed),
         snapshot.tags.join(","),

@@ -188,7 +188,7 @@ mod tests {
             ],
         ),
         ("dump", &["snapshot", "path", "component", "archive", "output", "force", "host", "tag"]),
-        ("check", &[]),
+        ("check", &["columnstore", "host", "tag"]),
         ("init", &[]),
         ("demo", &["keep"]),
         ("help", &[]),

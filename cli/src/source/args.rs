@@ -163,6 +163,7 @@ impl SourceArgs {
             force: false,
             fail_on_corruption: false,
             dry_run: false,
+            prove: true,
             threads: context.settings.threads,
             left_out: source.left_out,
             record: source.record.map(|record| RecordOptions { record, apply: apply_record }),
