@@ -374,6 +374,25 @@ fn messages_have_known_fields_and_true_figures() {
     assert!(column.total_file_count == 2 && column.total_restore_size == 20_000);
     assert_eq!((&column.own, column.reached.data.blobs), (&column.reached, 1));
 
+    // This deployment has no catalog that could be read: its objects have no names.
+    assert_eq!((column.added_later_stored, column.nights, column.added_last_stored), (0, 1, 0));
+    for by in ["table", "column"] {
+        let (rows, _) = run::<StatsSummary>(&place, 0, &format!("stats --by {by} --limit 99"));
+        let named: Vec<_> = rows
+            .iter()
+            .filter_map(|row| match row {
+                Message::GroupStats(row) => Some((row.table.clone(), row.column.clone(), row.oid)),
+                _ => None,
+            })
+            .collect();
+        assert!(named.contains(&(None, None, Some(3000))), "{named:?}");
+        let of_catalog = match by {
+            "table" => (Some("calpontsys.systable".to_owned()), None, None),
+            _ => (Some("calpontsys.systable".to_owned()), Some("oid 1001".to_owned()), None),
+        };
+        assert!(named.contains(&of_catalog), "{named:?}");
+    }
+
     let ran = place.expect(0, "diff -r @/repository --json latest~1 latest").silent();
     let (mut changes, mut components, mut columns, mut statistics) = (vec![], vec![], vec![], None);
     for message in lines::<()>(&ran) {
@@ -433,6 +452,7 @@ fn messages_have_known_fields_and_true_figures() {
     assert_eq!((found.size, found.component.as_str()), (Some(8000), "datadir"));
     assert_eq!((summary.hits, summary.snapshots_count, summary.snapshots_matched), (1, 2, 1));
     assert!(summary.is_complete && summary.findings.is_empty() && summary.num_findings == 0);
+    assert!(summary.needed_as_names.is_empty());
     let (found, summary) = run::<FindSummary>(&place, 0, "find --oid 3000 --count");
     let hits = |message: &Message<_>| match message {
         Message::Matches(matches) => (matches.snapshot.clone(), matches.hits),

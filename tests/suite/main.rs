@@ -24,6 +24,7 @@ mod generated;
 mod json;
 mod json_reports;
 mod model;
+mod names;
 mod plan;
 mod proof;
 mod proof_damage;

@@ -210,7 +210,7 @@ fn force_reads_everything_and_strangers_are_no_parents() {
     let first = store.backup(&source);
     let forced = store.backup_with(&source, |options| options.force = true).unwrap();
     assert_eq!((counts(&forced).3, forced.snapshot.parent), (2 * SIZE, None));
-    let name = |name: &str| colvault_engine::backup::Group::Deployment {
+    let name = |name: &str| Group::Deployment {
         name: name.to_owned(),
         topology: "shared-local".to_owned(),
     };
