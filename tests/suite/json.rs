@@ -124,6 +124,8 @@ struct Record {
     assumed: bool,
     database: String,
     data: Vec<String>,
+    #[serde(default)]
+    tables: Vec<String>,
     reload: Vec<BTreeMap<String, String>>,
     #[serde(default)]
     absent: Vec<String>,

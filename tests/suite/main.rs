@@ -30,6 +30,7 @@ mod proof;
 mod proof_damage;
 mod real_nights;
 mod record;
+mod record_tables;
 mod regressions;
 mod round_trip;
 mod running;

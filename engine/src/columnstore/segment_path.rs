@@ -67,6 +67,13 @@ impl SegmentPath {
         format!("{}/{partition:03}.dir/FILE{segment:03}.cdf", Self::directory_of(*oid))
     }
 
+    /// Returns the object id that a directory below a DB Root is that of; `None` for any other path.
+    pub fn oid_of_directory(path: &[u8]) -> Option<u32> {
+        Self::parse(&[path, b"/000.dir/FILE000.cdf"].concat())
+            .map(|segment| segment.oid)
+            .filter(|oid| Self::directory_of(*oid).as_bytes() == path)
+    }
+
     /// Returns the directory of an object below a DB Root: all its segment files are in it.
     pub fn directory_of(oid: u32) -> String {
         oid.to_be_bytes().map(|byte| format!("{byte:03}.dir")).join("/")
@@ -108,6 +115,9 @@ mod tests {
             if let Some((oid, partition, segment)) = expected {
                 let back = SegmentPath { oid, partition, segment }.below_db_root();
                 assert!(path.ends_with(&back), "{back}");
+                let directory = SegmentPath::directory_of(oid);
+                assert_eq!(SegmentPath::oid_of_directory(directory.as_bytes()), Some(oid));
+                assert_eq!(SegmentPath::oid_of_directory(&directory.as_bytes()[8..]), None);
             }
         }
         for (oid, name) in [
