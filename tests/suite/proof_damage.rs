@@ -138,7 +138,7 @@ fn cases() -> Vec<Case> {
             ShortSegment,
             Rule::SegmentLongEnough,
             segment(CATALOG),
-            "found 98304 bytes",
+            "found 98303 bytes",
             |live| {
                 live.patch(&in_data1(CATALOG), |bytes| bytes.truncate(12 * 8192 - 1));
             },
@@ -345,6 +345,22 @@ fn cases() -> Vec<Case> {
             |live| {
                 live.patch(&in_data1(COLUMN), |bytes| bytes[4096] ^= 1);
             },
+        ),
+        case(
+            "a compressed file cut off",
+            DamagedHeader,
+            Rule::SlotsHold,
+            column(),
+            "the size of the file",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes.truncate(bytes.len() - 8192)),
+        ),
+        case(
+            "a slot whose bytes are others",
+            DamagedSlot,
+            Rule::SlotsHold,
+            column(),
+            "slot 0 at byte 8192: checksum",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes[8192 + 1000] ^= 1),
         ),
         case(
             "a journal of an earlier set",
