@@ -33,6 +33,7 @@ mod regressions;
 mod round_trip;
 mod running;
 mod settings;
+mod slots;
 mod stats;
 mod tidy;
 mod unchanged;

@@ -1,0 +1,408 @@
+//! Segment files and InnoDB pages: cut along their slots, and verified while they are read.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use colvault_benches::generator::{CodecChoice, CreateOptions, create};
+use colvault_engine::backup::BackupReport;
+use colvault_engine::compress::Decompressor;
+use colvault_engine::finding::{Finding, FindingKind};
+use colvault_engine::format::ChunkKind;
+use colvault_engine::format::extent::Extent;
+use colvault_engine::format::segment::SegmentFacts;
+use colvault_engine::format::snapshot::SnapshotState;
+use colvault_engine::manifest::{ManifestReader, MetaReader};
+use colvault_engine::progress::NullObserver;
+use colvault_engine::testing::trees::files_below;
+use tempfile::TempDir;
+
+use crate::support::nights::bundled;
+use crate::support::program::Place;
+use crate::support::{COMPONENT, Store, quick, reader, wait_until_not_racy};
+
+const MAGIC: [u8; 8] = 0xfdc1_19a3_84d0_778e_u64.to_le_bytes();
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The borders of a segment file's slots, read from its table.
+fn borders(bytes: &[u8]) -> Vec<usize> {
+    let header = u64_at(bytes, 24) as usize;
+    let table = (4096..header).step_by(8).map(|at| u64_at(bytes, at) as usize);
+    table.take_while(|pointer| *pointer != 0).collect()
+}
+
+/// Compressed segment files below a directory, by path.
+fn segment_files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = files_below(root).unwrap().into_iter();
+    let mut found: Vec<_> = files
+        .map(|path| (fs::read(&path).unwrap(), path))
+        .filter(|(bytes, _)| bytes.starts_with(&MAGIC))
+        .map(|(bytes, path)| (path, bytes))
+        .collect();
+    found.sort();
+    found
+}
+
+/// A generated deployment whose files have many slots.
+fn generated() -> TempDir {
+    let root = quick();
+    let options = CreateOptions {
+        bytes: 40 << 20,
+        seed: 5,
+        unpacked_ratio: 2.4,
+        dbroots: vec![1],
+        tables: 1,
+        codec: CodecChoice::Mixed,
+        threads: std::num::NonZero::new(2).unwrap(),
+    };
+    create(root.path(), &options).unwrap();
+    root
+}
+
+/// The segment file with the most slots.
+fn longest(root: &Path) -> (PathBuf, Vec<u8>) {
+    let files = segment_files(root).into_iter();
+    files.max_by_key(|(_, bytes)| borders(bytes).len()).expect("there are segment files")
+}
+
+fn flip(path: &Path, at: usize, bit: u8) {
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at as u64).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << bit], at as u64).unwrap();
+}
+
+/// What is expected of a damage: the kind, and what of the place.
+type Expected = Option<(FindingKind, Option<u64>, u64)>;
+
+fn places(findings: &[Finding]) -> Vec<(FindingKind, Option<u64>, u64)> {
+    let place = |finding: &Finding| {
+        let at = finding.at.as_ref().expect("damage has a place");
+        assert_eq!(at.component, COMPONENT);
+        assert!(!at.expected.is_empty() && at.expected != at.found, "{finding:?}");
+        (finding.kind, at.slot, at.offset)
+    };
+    findings.iter().map(place).collect()
+}
+
+/// Backs up one file, expects the damage and that it comes back as it is.
+fn expect(bytes: &[u8], damage: impl FnOnce(&Path), expected: Expected, what: &str) {
+    let place = quick();
+    let source = place.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let file = source.join("FILE000.cdf");
+    fs::write(&file, bytes).unwrap();
+    damage(&file);
+    let store = Store::memory();
+    let report = store.backup(&source);
+    let found = places(&report.snapshot.findings.listed);
+    assert_eq!(found, Vec::from_iter(expected), "{what}");
+    let state = if expected.is_some() { SnapshotState::Damaged } else { SnapshotState::Complete };
+    assert_eq!(report.snapshot.state, state, "{what}");
+    let target = place.path().join("target");
+    store.restore(&store.latest(), &target);
+    let back = files_below(&target).unwrap().pop().map(|path| fs::read(path).unwrap()).unwrap();
+    assert!(back == fs::read(&file).unwrap(), "{what}: comes back as it is");
+    // The next night says so again, read or taken over.
+    let again = store.backup(&source);
+    assert_eq!(again.snapshot.findings.listed.len(), found.len(), "{what}: the night after");
+}
+
+/// Catches damage that is not seen, that is seen in the wrong place, and harmless bytes that are called
+/// damage: a bit in each part of real files.
+#[test]
+fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
+    use FindingKind::{DamagedHeader as Header, DamagedSlot as Slot};
+    let place = quick();
+    let night = &bundled(place.path(), 1)[0];
+    let files = segment_files(night);
+    let is_kind = |bytes: &[u8], compression: u64, column: bool| {
+        u64_at(bytes, 16) == compression && (u64_at(bytes, 40) != 0) == column
+    };
+    let with_header = |length: u64| files.iter().find(|(_, bytes)| u64_at(bytes, 24) == length);
+    let kinds = [
+        files.iter().find(|(_, bytes)| is_kind(bytes, 2, true)),
+        files.iter().find(|(_, bytes)| is_kind(bytes, 3, true)),
+        files.iter().find(|(_, bytes)| is_kind(bytes, 1, false)),
+        with_header(16_384),
+    ];
+    for (path, bytes) in kinds.into_iter().flatten() {
+        let borders = borders(bytes);
+        let slots = borders.len() as u64 - 1;
+        let (first, last) = (borders[0], borders[slots as usize - 1]);
+        let payload = u32::from_le_bytes(bytes[last + 5..last + 9].try_into().unwrap()) as usize;
+        let lbids = u64_at(bytes, 56) as usize;
+        let in_slot = Some((Slot, Some(slots - 1), last as u64));
+        let in_header = |at: usize| Some((Header, None, at as u64));
+        let mut cases = vec![
+            ("magic", 3, 5, in_header(0)),
+            ("length of the header", 26, 7, in_header(24)),
+            // Not known to be wrong by itself: the extent map and the server know.
+            ("blocks", 32, 0, None),
+            ("width", 40, 5, in_header(40)),
+            ("number of LBIDs", 57, 0, in_header(56)),
+            ("an LBID", 64, 0, None),
+            ("behind the LBIDs", 64 + 8 * lbids + 100, 1, in_header(64 + 8 * lbids + 100)),
+            ("first pointer", 4097, 6, in_header(4096)),
+            ("last pointer", 4096 + 8 * slots as usize, 0, in_header(4096 + 8 * slots as usize)),
+            ("behind the pointers", 4096 + 8 * slots as usize + 16, 0, None),
+            ("signature", last, 1, in_slot),
+            ("checksum", last + 1, 0, in_slot),
+            ("length", last + 8, 7, in_slot),
+            ("payload, first byte", last + 9, 0, in_slot),
+            ("payload, middle", last + 9 + payload / 2, 3, in_slot),
+            ("payload, last byte", last + 8 + payload, 7, in_slot),
+            // May hold anything: what was there before the slot was packed again.
+            ("padding", last + 9 + payload, 0, None),
+            ("padding, last byte", bytes.len() - 1, 7, None),
+        ];
+        cases[9].3 = in_header(4096 + 8 * slots as usize + 16);
+        assert!(first >= 8192 && borders.last() == Some(&bytes.len()), "{}", path.display());
+        for (what, at, bit, expected) in cases {
+            let what = format!("{}: {what}", path.display());
+            expect(bytes, |file| flip(file, at, bit), expected, &what);
+        }
+        expect(bytes, |_| (), None, "nothing is wrong");
+        let tail = |file: &Path| {
+            let mut longer = bytes.clone();
+            longer.extend_from_slice(&[0xfe; 20_000]);
+            fs::write(file, longer).unwrap();
+        };
+        expect(bytes, tail, None, "a tail behind the last slot");
+        let cut = |file: &Path| fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
+        let pointer = in_header(4096 + 8 * slots as usize);
+        expect(bytes, cut, pointer, "the last byte is missing");
+    }
+    assert!(kinds[0].is_some() && kinds[1].is_some() && kinds[2].is_some() && kinds[3].is_some());
+}
+
+/// The extents of a file in the newest snapshot, lists opened.
+fn extents(store: &Store, name: &str) -> Vec<(u64, Extent)> {
+    let repository = store.open().unwrap();
+    repository.load_index(&NullObserver).unwrap();
+    let latest = store.latest();
+    let mut manifest = ManifestReader::new(&repository, &latest.snapshot.components[0]);
+    let mut found = Vec::new();
+    while let Some(entry) = manifest.next_entry().unwrap() {
+        if entry.path.ends_with(name.as_bytes()) {
+            let mut each = |offset, extent| {
+                found.push((offset, extent));
+                Ok(())
+            };
+            MetaReader::new(&repository).extents(entry.extents(), &mut each).unwrap();
+        }
+    }
+    found
+}
+
+/// Catches cuts that run over the border of a slot: when a slot outgrows its place the server writes the
+/// file anew, and every slot behind it moves by whole blocks.
+#[test]
+fn slots_that_move_are_the_same_chunks() {
+    let root = generated();
+    let (_, bytes) = longest(root.path());
+    let old = borders(&bytes);
+    assert!(old.len() > 6, "{} slots", old.len() - 1);
+    let source = quick();
+    let file = source.path().join("FILE000.cdf");
+    fs::write(&file, &bytes).unwrap();
+    let store = Store::memory();
+    wait_until_not_racy();
+    store.backup(source.path());
+    let offsets: Vec<u64> = extents(&store, "FILE000.cdf").iter().map(|(at, _)| *at).collect();
+    for border in &old[..old.len() - 1] {
+        assert!(offsets.contains(&(*border as u64)), "a chunk begins at {border}: {offsets:?}");
+    }
+    assert!(offsets.len() > 2 * old.len(), "slots are cut inside");
+
+    // Slot 1 gets 16 KiB more padding, as one that was packed again with a longer payload.
+    let mut moved = bytes[..old[2]].to_vec();
+    moved.extend_from_slice(&[0; 16 << 10]);
+    moved.extend_from_slice(&bytes[old[2]..]);
+    for (number, border) in old.iter().enumerate().skip(2) {
+        let pointer = (*border as u64 + (16 << 10)).to_le_bytes();
+        moved[4096 + 8 * number..4104 + 8 * number].copy_from_slice(&pointer);
+    }
+    wait_until_not_racy();
+    fs::write(&file, &moved).unwrap();
+    let report = store.backup(source.path());
+    let stats = &report.snapshot.stats;
+    assert_eq!(report.snapshot.findings.listed, []);
+    // The header, and at most the end of slot 1.
+    assert!(stats.data_chunks <= 2, "{stats:?}");
+    assert_eq!(stats.slots_verified + stats.slots_known, old.len() as u64 - 1);
+    assert!(stats.slots_verified <= 1, "{stats:?}");
+}
+
+fn counts(report: &BackupReport) -> (u64, u64) {
+    (report.snapshot.stats.slots_verified, report.snapshot.stats.slots_known)
+}
+
+/// Catches a program that verifies what is known again, at the cost of a pass over everything, and one
+/// that takes a slot with a finding for verified.
+#[test]
+fn what_is_known_is_not_verified_again_unless_something_was_wrong() {
+    let root = generated();
+    let (_, bytes) = longest(root.path());
+    let slots = borders(&bytes).len() as u64 - 1;
+    let start = borders(&bytes)[slots as usize - 1];
+    let source = quick();
+    let file = source.path().join("FILE000.cdf");
+    fs::write(&file, &bytes).unwrap();
+    let store = Store::memory();
+    wait_until_not_racy();
+    assert_eq!(counts(&store.backup(source.path())), (slots, 0));
+    let touch = || fs::File::open(&file).unwrap().set_modified(std::time::SystemTime::now());
+    touch().unwrap();
+    wait_until_not_racy();
+    assert_eq!(counts(&store.backup(source.path())), (0, slots), "all of it is known");
+    flip(&file, start + 100, 2);
+    wait_until_not_racy();
+    let damaged = store.backup(source.path());
+    assert_eq!(counts(&damaged), (0, slots - 1), "the others are known");
+    let slot = (FindingKind::DamagedSlot, Some(slots - 1), start as u64);
+    assert_eq!(places(&damaged.snapshot.findings.listed), [slot]);
+    // Taken over unread, the finding stays; read again, all is verified, known or not.
+    assert_eq!(places(&store.backup(source.path()).snapshot.findings.listed), [slot]);
+    touch().unwrap();
+    wait_until_not_racy();
+    let again = store.backup(source.path());
+    assert_eq!(counts(&again), (slots - 1, 0));
+    assert_eq!(places(&again.snapshot.findings.listed), [slot]);
+    // Without a parent everything is verified: who knows what the chunks were stored as.
+    let alone = store.backup_with(source.path(), |options| options.force = true).unwrap();
+    assert_eq!(places(&alone.snapshot.findings.listed), [slot]);
+    flip(&file, start + 100, 2);
+    wait_until_not_racy();
+    let mended = store.backup(source.path());
+    assert_eq!(mended.snapshot.findings.listed, []);
+    assert_eq!(mended.snapshot.state, SnapshotState::Complete);
+    assert_eq!(counts(&mended), (slots, 0));
+    wait_until_not_racy();
+    touch().unwrap();
+    wait_until_not_racy();
+    assert_eq!(counts(&store.backup(source.path())), (0, slots));
+}
+
+/// Catches slots and pages that are passed over, whole kinds of files that are not recognised, and facts
+/// that are not those of the header: every file of a night, against the independent reader.
+#[test]
+fn every_slot_and_page_of_a_real_night_is_verified() {
+    let place = quick();
+    let night = &bundled(place.path(), 1)[0];
+    let read = reader::read(night);
+    assert_eq!(read.problems, [""; 0]);
+    let store = Store::memory();
+    let report = store.backup(night);
+    let stats = &report.snapshot.stats;
+    assert_eq!(report.snapshot.findings.listed, []);
+    assert_eq!(stats.slots_verified + stats.slots_known, read.slots, "{stats:?}");
+    // Undo tablespaces are no `.ibd` and not among those the reader counts.
+    assert!(stats.pages_verified + stats.pages_known >= read.pages, "{stats:?}");
+    assert_eq!((stats.slots_not_verifiable, stats.pages_not_verifiable), (0, 0));
+
+    let repository = store.open().unwrap();
+    repository.load_index(&NullObserver).unwrap();
+    let mut decompressor = Decompressor::new();
+    let latest = store.latest();
+    let mut manifest = ManifestReader::new(&repository, &latest.snapshot.components[0]);
+    let (mut compressed, mut uncompressed) = (0, 0);
+    while let Some(entry) = manifest.next_entry().unwrap() {
+        match &entry.segment {
+            None => assert!(!entry.path.ends_with(b"FILE000.cdf")),
+            Some(SegmentFacts::Damaged) => panic!("{:?}", String::from_utf8_lossy(&entry.path)),
+            Some(SegmentFacts::Uncompressed) => uncompressed += 1,
+            Some(SegmentFacts::Compressed(facts)) => {
+                compressed += 1;
+                let mut head = None;
+                MetaReader::new(&repository)
+                    .extents(entry.extents(), &mut |_, extent| {
+                        head = head.or(Some(extent));
+                        Ok(())
+                    })
+                    .unwrap();
+                let Some(Extent::Chunk { id, length }) = head else { panic!("{head:?}") };
+                let header = repository.read_chunk(id, ChunkKind::Data, &mut decompressor).unwrap();
+                assert_eq!(u64_at(&header, 24), u64::from(length), "the header by itself");
+                let fields = [facts.version, facts.compression, facts.blocks, facts.width];
+                assert_eq!(fields, [8, 16, 32, 40].map(|at| u64_at(&header, at)));
+                assert_eq!(facts.lbids.len() as u64, u64_at(&header, 56));
+                assert!(
+                    facts
+                        .lbids
+                        .iter()
+                        .enumerate()
+                        .all(|(number, lbid)| { *lbid == u64_at(&header, 64 + 8 * number) })
+                );
+                let ends = borders(&header);
+                assert_eq!(
+                    (facts.slots, facts.slots_end),
+                    (ends.len() as u64 - 1, ends[ends.len() - 1] as u64)
+                );
+            }
+        }
+    }
+    assert_eq!((compressed, uncompressed), (read.files, read.catalog_files));
+}
+
+/// Catches pages that are not looked at, that are looked at beside the place, and page forms that are not
+/// known and called damage.
+#[test]
+fn a_flipped_bit_in_a_page_is_found_and_an_unknown_form_is_only_counted() {
+    let place = quick();
+    let night = &bundled(place.path(), 1)[0];
+    let all = files_below(&night.join("var/lib/mysql")).unwrap();
+    let table = all.iter().find(|path| path.extension().is_some_and(|e| e == "ibd")).unwrap();
+    let bytes = fs::read(table).unwrap();
+    let page = |number: usize| &bytes[number << 14..(number + 1) << 14];
+    let used = (0..bytes.len() >> 14).filter(|n| page(*n).iter().any(|byte| *byte != 0));
+    let used: Vec<usize> = used.collect();
+    let source = quick();
+    let file = source.path().join("t.ibd");
+    for number in [used[0], used[used.len() - 1]] {
+        for at in [200, 16_380] {
+            fs::write(&file, &bytes).unwrap();
+            flip(&file, (number << 14) + at, 4);
+            let report = Store::memory().backup(source.path());
+            let expected = (FindingKind::DamagedPage, Some(number as u64), (number as u64) << 14);
+            assert_eq!(places(&report.snapshot.findings.listed), [expected], "byte {at}");
+            assert_eq!(report.snapshot.stats.pages_verified, used.len() as u64 - 1);
+        }
+    }
+    // The version of a key in the first four bytes of a page: it is encrypted.
+    fs::write(&file, &bytes).unwrap();
+    flip(&file, (used[1] << 14) + 3, 0);
+    let report = Store::memory().backup(source.path());
+    assert_eq!(report.snapshot.findings.listed, []);
+    let stats = &report.snapshot.stats;
+    assert_eq!((stats.pages_verified, stats.pages_not_verifiable), (used.len() as u64 - 1, 1));
+}
+
+/// Catches a snapshot that is made although the user asked for none, an exit code that says all is well,
+/// and a refusal of what holds.
+#[test]
+fn a_damaged_slot_is_stored_marked_or_refused_as_asked() {
+    let place = Place::new();
+    let night = &bundled(&place.path(""), 1)[0];
+    let name = night.file_name().unwrap().to_str().unwrap().to_owned();
+    place.expect(0, "init -r @/repository");
+    let backup = format!("backup -r @/repository --root @/{name} --host db1");
+    place.expect(0, &format!("{backup} --fail-on-corruption"));
+    let (path, bytes) = segment_files(night).pop().unwrap();
+    flip(&path, borders(&bytes)[0] + 9, 0);
+    wait_until_not_racy();
+    let refused = place.expect(1, &format!("{backup} --fail-on-corruption"));
+    assert!(refused.err.contains("1 do not, so no snapshot was made"), "{}", refused.err);
+    assert!(refused.err.contains("slot 0 at byte"), "{}", refused.err);
+    let count = |place: &Place| {
+        let listed = place.expect(0, "snapshots -r @/repository --json").out;
+        (listed.matches("\"state\":\"complete\"").count(), listed.matches("\"damaged\"").count())
+    };
+    assert_eq!(count(&place), (1, 0));
+    let marked = place.expect(3, &backup);
+    assert!(marked.out.contains("damaged-slot") || marked.err.contains("damaged-slot"));
+    assert_eq!(count(&place), (1, 1));
+}
