@@ -26,25 +26,30 @@ impl Deployment {
         let deployment = Deployment { root: root.into() };
         deployment.columnstore_xml(&[(1, "/var/lib/columnstore/data1")], "");
         deployment.file(SEGMENT, &colvault_engine::testing::trees::mixed_bytes(7, SEGMENT_BYTES));
-        deployment.brm_files();
+        deployment.brm_files(&[1001]);
         deployment.file("var/lib/mysql/ibdata1", b"tablespace");
         deployment.file("var/lib/mysql/shop/orders.frm", b"definition");
         deployment
     }
 
-    /// Writes the files of the BRM as a stopped server leaves them, with one extent: that of the segment
-    /// file, OID 1001, whose last block in use is the first.
-    fn brm_files(&self) {
-        let mut extent = [0; 96];
-        extent[8] = 8;
-        extent[16..20].copy_from_slice(&1001u32.to_le_bytes());
-        extent[34] = 1;
-        extent[36] = 8;
-        let map = [&b"\x20\x8b\xf7\x76\x01\0\0\0\0\0\0\0"[..], &extent].concat();
-        // No free ranges, one object id taken, the version buffer of DB Root 1.
+    /// Writes the files of the BRM as a stopped server leaves them, with one extent for each of some
+    /// objects, on DB Root 1, whose last block in use is the first.
+    pub fn brm_files(&self, oids: &[u32]) {
+        let mut map = b"\x20\x8b\xf7\x76".to_vec();
+        map.extend([oids.len() as u8, 0, 0, 0, 0, 0, 0, 0]);
+        for (number, oid) in oids.iter().enumerate() {
+            let mut extent = [0; 96];
+            extent[1] = 32 * number as u8;
+            extent[8] = 8;
+            extent[16..20].copy_from_slice(&oid.to_le_bytes());
+            extent[34] = 1;
+            extent[36] = 8;
+            map.extend(extent);
+        }
+        // No free ranges, the object ids taken, the version buffer of DB Root 1.
         let mut bitmap = vec![0xff; 2048];
         bitmap.resize(2048 + (1 << 21), 0);
-        bitmap[2048 + 1001 / 8] = 0x80 >> (1001 % 8);
+        oids.iter().for_each(|oid| bitmap[2048 + *oid as usize / 8] |= 0x80 >> (oid % 8));
         bitmap.extend(b"\x01\0\x01\0");
         for (name, content) in [
             ("BRM_saves_current", &b"BRM_saves\n"[..]),
