@@ -14,12 +14,13 @@ use colvault_engine::format::segment::SegmentFacts;
 use colvault_engine::format::snapshot::SnapshotState;
 use colvault_engine::manifest::{ManifestReader, MetaReader};
 use colvault_engine::progress::NullObserver;
-use colvault_engine::testing::trees::files_below;
+use colvault_engine::testing::trees::{Random, files_below};
 use tempfile::TempDir;
 
+use crate::support::compare::{self, Leave};
 use crate::support::nights::bundled;
 use crate::support::program::Place;
-use crate::support::{COMPONENT, Store, quick, reader, wait_until_not_racy};
+use crate::support::{COMPONENT, Store, quick, reader, seed, wait_until_not_racy};
 
 const MAGIC: [u8; 8] = 0xfdc1_19a3_84d0_778e_u64.to_le_bytes();
 
@@ -405,4 +406,58 @@ fn a_damaged_slot_is_stored_marked_or_refused_as_asked() {
     let marked = place.expect(3, &backup);
     assert!(marked.out.contains("damaged-slot") || marked.err.contains("damaged-slot"));
     assert_eq!(count(&place), (1, 1));
+}
+
+/// Catches headers and tables, damaged in whatever way, that make a backup fail, lose bytes, or take ever
+/// more memory; and holes that are filled.
+#[test]
+fn files_with_damaged_headers_and_with_holes_come_back_as_they_are() {
+    let root = generated();
+    let (_, bytes) = longest(root.path());
+    let borders = borders(&bytes);
+    let small = &bytes[..borders[2] + 5000];
+    let seed = seed("damaged headers");
+    let mut random = Random::new(seed);
+    let place = quick();
+    let source = place.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for number in 0..60 {
+        let mut damaged = small.to_vec();
+        for _ in 0..=random.below(3) {
+            // Mostly where the fields and the pointers are.
+            let at = match random.below(3) {
+                0 => random.below(120),
+                1 => 4096 + random.below(40),
+                _ => random.below(damaged.len() as u64),
+            };
+            damaged[at as usize] = random.below(256) as u8;
+        }
+        damaged.truncate(damaged.len() - random.below(9000) as usize);
+        fs::write(source.join(format!("{number}.cdf")), damaged).unwrap();
+    }
+    let holey = source.join("holes.cdf");
+    fs::write(&holey, &bytes).unwrap();
+    let middle = (borders[3] as u64 + 8192) & !8191;
+    let file = fs::File::options().write(true).open(&holey).unwrap();
+    rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE,
+        middle,
+        64 << 10,
+    )
+    .unwrap();
+    drop(file);
+    let store = Store::memory();
+    let report = store.backup(&source);
+    let named = store.latest();
+    let hole = (FindingKind::DamagedSlot, Some(3), borders[3] as u64);
+    let of_holey =
+        report.snapshot.findings.listed.iter().filter(|f| f.object.ends_with("holes.cdf"));
+    assert_eq!(places(&of_holey.cloned().collect::<Vec<_>>()), [hole], "seed {seed}");
+    assert!(report.snapshot.findings.total() > 20, "seed {seed}: damage is found");
+    let target = place.path().join("target");
+    store.restore(&named, &target);
+    // Holes in the middle of a slot come back as holes.
+    let leave = Leave { blocks: false };
+    compare::assert_equal(&compare::read(&source), &target, leave, &format!("seed {seed}"));
 }
