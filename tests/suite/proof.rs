@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use colvault_benches::generator::{NightKind, NightOptions, night};
-use colvault_engine::finding::FindingKind;
+use colvault_engine::finding::{FindingKind, Findings};
 use colvault_engine::format::snapshot::{Snapshot, Verdict};
+use colvault_engine::id::{SessionId, random};
+use colvault_engine::manifest::{ManifestReader, ManifestWriter};
 use colvault_engine::pattern::Patterns;
-use colvault_engine::proof::Rule;
+use colvault_engine::pipeline::{StoreOptions, store_chunks};
+use colvault_engine::progress::{Cancel, NullObserver};
+use colvault_engine::proof::{Rule, prove};
+use colvault_engine::repository::Repository;
 
 use crate::support::nights::{become_night, bundled, nights_in};
 use crate::support::proof::{
@@ -176,4 +181,62 @@ fn what_cannot_be_checked_is_said() {
         .snapshot;
     unproven(&snapshot, &["objects in a bucket"]);
     assert!(!proof(&snapshot).rules.contains_key(Rule::ExtentHasSegment.name()));
+}
+
+/// The latest snapshot as an older version would have made it: without facts of headers.
+fn without_facts(live: &Live) -> (Repository, Snapshot) {
+    let mut snapshot = live.store.latest().snapshot;
+    let repository = live.store.open().unwrap();
+    repository.load_index(&NullObserver).unwrap();
+    let options = StoreOptions { dry_run: false, lanes: 1 };
+    let component = snapshot.components.iter_mut().find(|c| c.name == "dbroot/1").unwrap();
+    let session = SessionId(random());
+    let (manifest, _) = store_chunks(&repository, session, options, &NullObserver, |store| {
+        let mut writer = ManifestWriter::new(store);
+        let mut reader = ManifestReader::new(&repository, component);
+        let mut facts = 0;
+        while let Some(mut entry) = reader.next_entry()? {
+            facts += u64::from(entry.segment.take().is_some());
+            entry.findings.clear();
+            writer.push(&entry)?;
+        }
+        assert_eq!(facts, 128);
+        writer.finish()
+    })
+    .unwrap();
+    component.manifest = manifest;
+    snapshot.findings = Findings::default();
+    (repository, snapshot)
+}
+
+/// Catches a proof that needs what only newer backups keep of headers, or that believes slots which
+/// nobody has verified.
+#[test]
+fn headers_are_read_from_content_where_a_manifest_has_no_facts() {
+    let live = Live::sample();
+    let kept = proof(&live.backup().snapshot).clone();
+    let prove_old = || {
+        let (repository, snapshot) = without_facts(&live);
+        prove(&repository, &snapshot, &Cancel::default()).unwrap()
+    };
+    let outcome = prove_old();
+    assert_eq!(outcome.proof.rules, kept.rules, "each rule is checked as often");
+    assert_eq!((outcome.findings.listed, outcome.repeated.listed), (vec![], vec![]));
+    assert_eq!(outcome.proof.verdict, Verdict::Unproven);
+    let unchecked = outcome.proof.unchecked.join("; ");
+    assert!(unchecked.contains("slots-hold: 128 segment files"), "{unchecked}");
+    // A header that does not hold, and one that disagrees.
+    live.patch(&in_data1(COLUMN), |bytes| bytes[4096] ^= 1);
+    live.patch(&in_data1(COLUMN + 1), |bytes| bytes[65] ^= 4);
+    live.backup();
+    let outcome = prove_old();
+    assert_eq!(outcome.proof.verdict, Verdict::Refuted);
+    let found = outcome.findings.listed.iter().map(|finding| (finding.kind, &*finding.object));
+    let object = |oid| format!("/var/lib/columnstore/data1/{}", segment(oid));
+    let expected = [
+        (FindingKind::DamagedHeader, object(COLUMN)),
+        (FindingKind::HeaderDisagrees, object(COLUMN + 1)),
+    ];
+    let expected = expected.iter().map(|(kind, object)| (*kind, object.as_str()));
+    assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }

@@ -17,11 +17,10 @@ use std::collections::HashSet;
 
 use crate::content::ContentReader;
 use crate::error::Result;
-use crate::finding::{Finding, FindingKind, Findings};
+use crate::finding::{Finding, Findings};
 use crate::format::manifest::{Entry, EntryFinding};
-use crate::format::segment::Damage;
 use crate::format::snapshot::{Component, Proof, Snapshot};
-use crate::format::text::{decode_path, encode, encode_path};
+use crate::format::text::{decode_path, encode_path};
 use crate::manifest::ManifestReader;
 use crate::progress::Cancel;
 use crate::repository::Repository;
@@ -132,41 +131,16 @@ impl<'a> Prover<'a> {
 
     /// Returns what the backup found when it could not read an entry as it was.
     fn repeated_unreadable(&self, component: &Component, entry: &Entry) -> Option<Finding> {
-        let unread = |finding: &&EntryFinding| matches!(finding.code, CHANGED | UNREADABLE | LINK);
+        const UNREAD: [u8; 3] =
+            [EntryFinding::CHANGED, EntryFinding::UNREADABLE, EntryFinding::LINK_LEAVES];
+        let unread = |finding: &&EntryFinding| UNREAD.contains(&finding.code);
         entry.findings.iter().find(unread).map(|finding| repeated(component, entry, finding))
     }
 }
 
-/// Codes of entry findings (FORMAT.md 5.3).
-const CHANGED: u8 = 1;
-const UNREADABLE: u8 = 2;
-const INTERRUPTED: u8 = 3;
-const LINK: u8 = 4;
-const HEADER: u8 = 5;
-const SLOT: u8 = 6;
-
 /// Returns the finding of a backup that stands beside an entry.
 fn repeated(component: &Component, entry: &Entry, finding: &EntryFinding) -> Finding {
-    let kind = match finding.code {
-        CHANGED => FindingKind::ChangedWhileRead,
-        INTERRUPTED => FindingKind::InterruptedWrite,
-        LINK => FindingKind::LinkLeavesComponent,
-        HEADER => FindingKind::DamagedHeader,
-        SLOT => FindingKind::DamagedSlot,
-        _ => FindingKind::Unreadable,
-    };
-    let detail = match Damage::decode(&finding.detail) {
-        Some(damage) => told(&damage),
-        None => encode(&finding.detail),
-    };
-    Finding::new(kind, recorded(component, &entry.path), detail)
-}
-
-/// Says what is damaged, and where.
-fn told(damage: &Damage) -> String {
-    let slot = damage.slot.map_or_else(String::new, |slot| format!("slot {slot}, "));
-    let Damage { what, offset, expected, found, .. } = damage;
-    format!("{slot}{what} at byte {offset}: {expected} expected, found {found}")
+    finding.reported(&component.name, recorded(component, &entry.path))
 }
 
 /// Returns a path as the deployment names it, in text form.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::expected::{Expected, Wanted};
 use super::rules::Rule;
-use super::{DbRoot, HEADER, INTERRUPTED, Prover, SLOT, recorded, repeated, told};
+use super::{DbRoot, Prover, recorded, repeated};
 use crate::columnstore::brm::OidBitmap;
 use crate::columnstore::segment::{BLOCK_BYTES, SLOT_BLOCKS, Segment, header_length};
 use crate::columnstore::{ObjectClass, SegmentPath};
 use crate::error::Result;
 use crate::finding::{Finding, FindingKind};
 use crate::format::extent::Extent;
-use crate::format::manifest::{Entry, Node};
+use crate::format::manifest::{Entry, EntryFinding, Node};
 use crate::format::segment::{CompressedFacts, SegmentFacts};
 use crate::format::text::decode_path;
 use crate::source::columnstore::is_interrupted_write;
@@ -41,6 +41,8 @@ struct Walked {
     unread: BTreeSet<u32>,
     /// Headers that know neither width nor LBIDs.
     old_headers: u64,
+    /// Files stored by a version that verified no slots.
+    unverified: u64,
 }
 
 impl Prover<'_> {
@@ -77,6 +79,14 @@ impl Prover<'_> {
                 walked.old_headers
             ));
         }
+        if walked.unverified > 0 {
+            self.book.unchecked(format!(
+                "{}: {} segment files were stored by a version that verified no slots; a backup with \
+                 --force reads them again",
+                Rule::SlotsHold.name(),
+                walked.unverified
+            ));
+        }
         let mut everything = expected.unwrap_or_else(|| Expected { extents: Vec::new() });
         self.strays(&mut everything, &walked, bitmap);
         self.missing_roots(&mut everything, &walked);
@@ -96,6 +106,8 @@ impl Prover<'_> {
         let Some(path) = segment_path(entry) else { return Ok(()) };
         self.segment_files += 1;
         *walked.held.entry(root.number).or_default() += 1;
+        let is_file = matches!(entry.node, Node::File { .. });
+        walked.unverified += u64::from(is_file && entry.segment.is_none());
         let is_whole = self.content_holds(root, entry);
         let Some(expected) = expected else { return Ok(()) };
         let range = expected.file(&path, root.number);
@@ -110,7 +122,7 @@ impl Prover<'_> {
         expected.settle(range.clone());
         let extents = &expected.extents[range];
         let count = extents.len() as u64;
-        if !matches!(entry.node, Node::File { .. }) && is_whole {
+        if !is_file && is_whole {
             let detail = format!("a regular file expected, found {}", entry.node.type_name());
             self.fail(Rule::ExtentHasSegment, FindingKind::MissingSegment, root, entry, detail);
             return Ok(());
@@ -136,7 +148,7 @@ impl Prover<'_> {
 
     /// What only an interrupted write leaves behind; a backup has found it already.
     fn leftover(&mut self, root: &DbRoot<'_>, entry: &Entry) {
-        let found = entry.findings.iter().find(|finding| finding.code == INTERRUPTED);
+        let found = entry.findings.iter().find(|finding| finding.code == EntryFinding::INTERRUPTED);
         match (found, is_interrupted_write(&root.component.name, &entry.path)) {
             (Some(finding), _) => {
                 let finding = repeated(root.component, entry, finding);
@@ -157,7 +169,7 @@ impl Prover<'_> {
             Some(finding) => self.book.repeats(Rule::SegmentReadWhole, 1, finding),
             None => self.book.holds(Rule::SegmentReadWhole, 1),
         }
-        let damaged = entry.findings.iter().filter(|finding| matches!(finding.code, HEADER | SLOT));
+        let damaged = entry.findings.iter().filter(|finding| finding.is_damage());
         let mut times = 1;
         for finding in damaged {
             self.book.repeats(Rule::SlotsHold, times, repeated(root.component, entry, finding));
@@ -166,7 +178,8 @@ impl Prover<'_> {
         if times == 1 {
             self.book.holds(Rule::SlotsHold, 1);
         }
-        unread.is_none() && !entry.findings.iter().any(|finding| finding.code == HEADER)
+        unread.is_none()
+            && !entry.findings.iter().any(|finding| finding.code == EntryFinding::DAMAGED_HEADER)
     }
 
     /// Returns what the header of a segment file says; `None` when it does not hold.
@@ -193,7 +206,7 @@ impl Prover<'_> {
         let segment = Segment::decode(&bytes, entry.size());
         for fault in &segment.faults {
             let kind = FindingKind::DamagedHeader;
-            self.fail(Rule::SlotsHold, kind, root, entry, told(fault));
+            self.fail(Rule::SlotsHold, kind, root, entry, fault.told("slot"));
         }
         let facts = segment.compressed_facts().filter(|_| segment.faults.is_empty());
         Ok(facts.map(SegmentFacts::Compressed))
