@@ -72,7 +72,7 @@ const TABLE: [(&str, &str, &str, &str, &str); 33] = [
     ("backup.host", "'f'", "e", "e", "--host=flag"),
     ("backup.ignore_ctime", "true", "false", "false", "--ignore-ctime"),
     ("backup.ignore_inode", "true", "off", "false", "--ignore-inode"),
-    ("backup.fail_on_corruption", "false", "true", "true", "--fail-on-corruption=false"),
+    ("backup.fail_on_corruption", "false", "true", "true", ""),
     ("record.source", "'columnstore'", "database", "database", "--record=files"),
     ("record.database", "'f'", "e", "e", "--record-database=flag"),
     ("record.data", "['/f']", "/e\n/x", "/e|/x", "--record-data=/flag"),
