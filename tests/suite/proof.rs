@@ -17,6 +17,7 @@ use colvault_engine::proof::{Rule, prove};
 use colvault_engine::repository::Repository;
 
 use crate::support::nights::{become_night, bundled, nights_in};
+use crate::support::program::{Place, Transcript};
 use crate::support::proof::{
     COLUMN, DBRM, Live, generated_options, in_data1, proof, repeated, segment, set_modified,
 };
@@ -239,4 +240,72 @@ fn headers_are_read_from_content_where_a_manifest_has_no_facts() {
     ];
     let expected = expected.iter().map(|(kind, object)| (*kind, object.as_str()));
     assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+/// Catches a proof that needs the source, another exit code for a snapshot that does not hold together,
+/// a field that is renamed, and a proof of something that has none. The lines are those a user reads.
+#[test]
+fn a_proof_is_repeated_when_the_source_is_gone() {
+    require_root("files of the server's user");
+    let place = Place::quick();
+    let night = bundled(&place.path(""), 1).pop().unwrap();
+    become_night(&night, &place.path("live"));
+    place.expect(0, "init -r @/repository");
+    let backup = "backup -r @/repository --root @/live --host db1";
+    let backed_up = place.expect(0, backup).silent().out;
+    let line = "  proof: proved: 128 extents, 128 segment files, 14 rules\n";
+    assert!(backed_up.contains(line), "{backed_up}");
+    place.expect(0, "backup -r @/repository @/live/etc --host db1");
+    fs::remove_file(place.path("live").join(in_data1(COLUMN))).unwrap();
+    fs::write(place.path("live").join(DBRM).join("tablelocks"), b"").unwrap();
+    place.expect(3, backup);
+    fs::remove_dir_all(place.path("live")).unwrap();
+    let [whole, paths, lacking] = &place.snapshots("repository")[..] else { panic!("three") };
+    let mut told = Transcript::new(&place);
+    told.run(0, &format!("check -r @/repository --columnstore {whole}"));
+    told.run(3, "check -r @/repository --columnstore latest --read-data");
+    told.run(1, &format!("check -r @/repository --columnstore {paths}"));
+    told.run(2, "check -r @/repository --host db1");
+    told.run(1, "check -r @/repository --columnstore latest --host db2");
+    told.run(0, "snapshots -r @/repository");
+    told.compare("proof.txt");
+
+    let json = place.expect(3, &format!("check -r @/repository --columnstore {lacking} --json"));
+    let lines: Vec<serde_json::Value> =
+        json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = lines.iter().map(|line| line["message_type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["finding", "finding", "proof"]);
+    let line = lines[2].as_object().unwrap();
+    let fields: Vec<&str> = line.keys().map(String::as_str).collect();
+    assert_eq!(
+        fields,
+        [
+            "extents",
+            "findings",
+            "group",
+            "left_out",
+            "message_type",
+            "num_findings",
+            "rules",
+            "segment_files",
+            "snapshot_id",
+            "time",
+            "unchecked",
+            "verdict",
+        ]
+    );
+    assert_eq!((&line["verdict"], &line["extents"]), (&"refuted".into(), &128.into()));
+    let rule =
+        |checked: u64, failed: u64| serde_json::json!({"checked": checked, "failed": failed});
+    assert_eq!(line["rules"]["extent-has-segment"], rule(128, 1));
+    assert_eq!(line["rules"]["brm-readable"], rule(8, 1));
+    assert_eq!(line["findings"], serde_json::json!({"unreadable-brm": 1, "missing-segment": 1}));
+    // What the snapshot keeps is what the repetition says.
+    let all: serde_json::Value =
+        serde_json::from_str(&place.expect(0, "snapshots -r @/repository --json").out).unwrap();
+    let kept = &all[2]["proof"];
+    for field in ["verdict", "extents", "segment_files", "rules", "unchecked", "left_out"] {
+        assert_eq!(kept[field], line[field], "{field}");
+    }
+    assert_eq!(all[1].get("proof"), None, "plain paths have none");
 }
