@@ -138,7 +138,7 @@ mod tests {
     fn table(number: u32, columns: u32) -> Table {
         let column = |n: u32| Column {
             oid: 3000 + n,
-            dictionary: (n % 2 == 0).then_some(9000 + n),
+            dictionary: n.is_multiple_of(2).then_some(9000 + n),
             name: format!("column_{n}"),
             data_type: n,
             length: 8,
