@@ -230,6 +230,22 @@ impl Checker<'_> {
             for component in &named.snapshot.components {
                 self.component(named, component)?;
             }
+            self.names(named)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the names of tables and columns, each chunk of them once.
+    fn names(&mut self, named: &Named) -> Result<()> {
+        let mut meta = MetaReader::new(self.repository);
+        for id in &named.snapshot.names {
+            self.options.cancel.check()?;
+            if !self.seen.insert(*id) {
+                continue;
+            }
+            if let Err(error) = meta.names(*id) {
+                self.broken(&format!("snapshot {} names", named.id.short()), &error)?;
+            }
         }
         Ok(())
     }

@@ -524,7 +524,7 @@ struct Selected<'a> {
 }
 
 impl Visitor for Selected<'_> {
-    fn component(&mut self, _snapshot: &Snapshot, component: &Component) -> u32 {
+    fn component(&mut self, _named: &Named, component: &Component) -> u32 {
         let same =
             |known: &Component| (&known.name, &known.path) == (&component.name, &component.path);
         let number = self.components.iter().position(same).unwrap_or_else(|| {
@@ -532,6 +532,10 @@ impl Visitor for Selected<'_> {
             self.components.len() - 1
         });
         u32::try_from(number).expect("a few components")
+    }
+
+    fn names_group(&mut self, _named: &Named) -> u32 {
+        u32::from(self.select.is_everything())
     }
 
     fn manifest_group(&mut self, component: u32) -> u32 {

@@ -19,9 +19,10 @@ use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::format::manifest::{Entry, Node, Time};
 use crate::format::snapshot::Component;
 use crate::format::text::decode_path;
-use crate::id::{ChunkId, PackId};
+use crate::id::{ChunkId, PackId, SessionId};
 use crate::index::{IdPrefix, prefix_of};
 use crate::manifest::MetaReader;
+use crate::names::Oids;
 use crate::pattern::Patterns;
 use crate::progress::{Cancel, Event, Observer};
 use crate::reach::{Reached, Root, damage_kind, needed_by};
@@ -50,6 +51,9 @@ pub struct FindOptions {
     pub newest: Option<Time>,
     /// Segment files of this column object.
     pub oid: Option<u32>,
+    /// Segment files of the columns and dictionaries that tables have, which may be others in each
+    /// snapshot; `None` means no matter. A snapshot that is not named has none.
+    pub tables: Option<HashMap<SessionId, Oids>>,
     /// What needs a chunk whose id begins like this.
     pub chunk: Option<IdPrefix>,
     /// What needs this pack.
@@ -80,6 +84,8 @@ pub struct FindReport {
     pub snapshots_matched: u64,
     /// Entries found, in each snapshot anew.
     pub matches: u64,
+    /// Snapshots that need a chunk that was asked for as names of their tables and columns.
+    pub needed_as_names: Vec<SessionId>,
     /// Chunks of entries searched, each once.
     pub chunks_searched: u64,
     /// What could not be read, and so was not searched.
@@ -109,6 +115,11 @@ pub fn find(
         report: FindReport { snapshots: snapshots.len() as u64, ..FindReport::default() },
         roots: &roots,
     };
+    for root in &roots {
+        if root.named.snapshot.names.iter().any(|id| search.is_wanted_meta(*id)) {
+            search.report.needed_as_names.push(root.named.id);
+        }
+    }
     observer.event(Event::Stage("manifests"));
     let lists = search.lists()?;
     let chunks = search.chunks(lists)?;
@@ -248,8 +259,9 @@ impl<'a> Search<'a> {
         let mut places = Sorter::new(&self.options.spill);
         let mut last = None;
         let mut entries = Vec::new();
-        // The answer depends on what the component is called and where it was.
-        let mut answer: Option<(&Component, bool, bool)> = None;
+        // The answer depends on what the component is called and where it was, and on what object ids
+        // the tables have.
+        let mut answer: Option<(&Component, Option<&Oids>, bool, bool)> = None;
         while let Some(record) = chunks.next()? {
             self.options.cancel.check()?;
             let id = take_id(&record);
@@ -265,21 +277,23 @@ impl<'a> Search<'a> {
                 self.observer.event(Event::Done { entries: entries.len() as u64, bytes: 0 });
             }
             let Some(component) = self.component(place) else { continue };
-            let known = answer.filter(|(other, wanted, _)| {
+            let oids = self.oids(place);
+            let known = answer.filter(|(other, others_oids, wanted, _)| {
                 (&other.name, &other.path, *wanted) == (&component.name, &component.path, is_wanted)
+                    && *others_oids == oids
             });
             let has_match = match known {
-                Some((_, _, has_match)) => has_match,
+                Some((_, _, _, has_match)) => has_match,
                 None => {
                     let is_wanted = is_wanted || self.is_wanted_meta(id);
                     let mut has_match = false;
                     for entry in &entries {
-                        has_match = has_match || self.matches(component, entry, is_wanted)?;
+                        has_match = has_match || self.matches(component, oids, entry, is_wanted)?;
                     }
                     has_match
                 }
             };
-            answer = Some((component, is_wanted, has_match));
+            answer = Some((component, oids, is_wanted, has_match));
             if has_match {
                 let mut back = [0; PLACE_LEN];
                 back[..16].copy_from_slice(&record[32..48]);
@@ -306,8 +320,9 @@ impl<'a> Search<'a> {
             let Some(component) = self.component(place) else { continue };
             let named = self.roots[place[0] as usize].named;
             let is_wanted = record[48] != 0 || self.is_wanted_meta(id);
+            let oids = self.oids(place);
             for entry in self.meta.manifest_chunk(id)? {
-                if self.matches(component, &entry, is_wanted)? {
+                if self.matches(component, oids, &entry, is_wanted)? {
                     self.report.matches += 1;
                     if last != Some(place[0]) {
                         last = Some(place[0]);
@@ -323,6 +338,12 @@ impl<'a> Search<'a> {
     fn component(&self, place: Place) -> Option<&'a Component> {
         let root = self.roots.get(place[0] as usize)?;
         root.named.snapshot.components.get(place[1] as usize)
+    }
+
+    /// Returns the object ids that the tables asked for have in a snapshot.
+    fn oids(&self, place: Place) -> Option<&'a Oids> {
+        let root = self.roots.get(place[0] as usize)?;
+        self.options.tables.as_ref()?.get(&root.named.id)
     }
 
     fn not_read(&mut self, error: &Error, noun: &str, id: ChunkId, snapshot: u32) -> Result<()> {
@@ -341,9 +362,19 @@ impl<'a> Search<'a> {
     }
 
     /// Whether an entry is what is looked for; `is_needed` when all of its chunk is.
-    fn matches(&mut self, component: &Component, entry: &Entry, is_needed: bool) -> Result<bool> {
+    fn matches(
+        &mut self,
+        component: &Component,
+        oids: Option<&Oids>,
+        entry: &Entry,
+        is_needed: bool,
+    ) -> Result<bool> {
         let options = self.options;
-        if !options.select.takes(component, &entry.path) {
+        let is_of_table = options.tables.is_none()
+            || SegmentPath::parse(&entry.path).zip(oids).is_some_and(|(segment, oids)| {
+                component.name.starts_with("dbroot/") && oids.contains(&segment.oid)
+            });
+        if !is_of_table || !options.select.takes(component, &entry.path) {
             return Ok(false);
         }
         if !options.patterns.is_empty() {

@@ -54,8 +54,8 @@ pub enum FindingKind {
     TableLocked,
     /// Proof: a version of a block was locked: a transaction was under way.
     LockedVersion,
-    /// Proof: a file that only an interrupted or running write leaves behind.
-    RollbackFile,
+    /// Proof: a version of a block that is newer than the last transaction that was given out.
+    UnknownVersion,
     /// Proof: the journal belongs to another set of BRM files than the current one.
     JournalOfAnotherSet,
     /// Proof: a DB Root that is configured or has extents, and is not in the snapshot.
@@ -147,6 +147,15 @@ impl Findings {
         if self.listed.len() < FINDINGS_LISTED_MAX {
             self.listed.push(finding);
         }
+    }
+
+    /// Adds those of another operation: counted all, named as far as there is room.
+    pub fn append(&mut self, other: Findings) {
+        for (kind, count) in other.counts {
+            *self.counts.entry(kind).or_default() += count;
+        }
+        let room = FINDINGS_LISTED_MAX.saturating_sub(self.listed.len());
+        self.listed.extend(other.listed.into_iter().take(room));
     }
 
     /// Returns how many there are of all kinds.

@@ -41,6 +41,10 @@ pub mod content;
 
 pub mod source;
 
+pub mod names;
+
+pub mod proof;
+
 pub mod pipeline;
 
 pub mod backup;

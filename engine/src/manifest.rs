@@ -14,6 +14,7 @@ use crate::format::extent::{EXTENTS_INLINE_MAX, Extent, LIST_DEPTH_MAX, LISTS_PE
 use crate::format::manifest::{
     ChunkRef, Entry, begin_chunk, compare_paths, decode_chunk, decode_list, encode_list,
 };
+use crate::format::names::{self, Table};
 use crate::format::{extent, snapshot::Component};
 use crate::id::{ChunkId, boundary_hash};
 use crate::repository::Repository;
@@ -160,6 +161,11 @@ impl<'a> MetaReader<'a> {
     pub fn manifest_chunk(&mut self, id: ChunkId) -> Result<Vec<Entry>> {
         decode_chunk(&self.read(id)?)
             .map_err(|error| error.in_object(format!("manifest chunk {id}")))
+    }
+
+    /// Reads the tables of a chunk of names.
+    pub fn names(&mut self, id: ChunkId) -> Result<Vec<Table>> {
+        names::decode(&self.read(id)?).map_err(|error| error.in_object(format!("names {id}")))
     }
 
     /// Reads a list that must describe `length` raw bytes.

@@ -16,7 +16,7 @@ use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::format::manifest::Entry;
-use crate::format::snapshot::{Component, Snapshot};
+use crate::format::snapshot::Component;
 use crate::id::ChunkId;
 use crate::index::{IdPrefix, prefix_of};
 use crate::manifest::MetaReader;
@@ -115,7 +115,10 @@ pub(crate) struct Root<'a> {
 pub(crate) trait Visitor {
     /// Returns the number of a component; its manifests are read once for all snapshots that have
     /// it under this number.
-    fn component(&mut self, snapshot: &Snapshot, component: &Component) -> u32;
+    fn component(&mut self, named: &Named, component: &Component) -> u32;
+
+    /// Returns the group that the names of a snapshot's tables and columns count to.
+    fn names_group(&mut self, named: &Named) -> u32;
 
     /// Returns the group that the manifests of a component count to.
     fn manifest_group(&mut self, component: u32) -> u32;
@@ -223,7 +226,7 @@ impl Walk<'_> {
         visitor: &mut dyn Visitor,
     ) -> Result<Sorted<REFERENCE_LEN>> {
         let mut found = Sorter::distinct(self.spill);
-        let lists = self.lists_of(roots, visitor)?;
+        let lists = self.lists_of(roots, visitor, &mut found)?;
         let chunks = self.read_lists(lists, roots, visitor, &mut found)?;
         let mut spans = self.read_manifests(chunks, roots, visitor, &mut found)?;
         for _ in 0..LIST_DEPTH_MAX {
@@ -242,7 +245,12 @@ impl Walk<'_> {
         self.findings.push(finding);
     }
 
-    fn lists_of(&self, roots: &[Root<'_>], visitor: &mut dyn Visitor) -> Result<Sorted<STEP_LEN>> {
+    fn lists_of(
+        &self,
+        roots: &[Root<'_>],
+        visitor: &mut dyn Visitor,
+        found: &mut Sorter<REFERENCE_LEN>,
+    ) -> Result<Sorted<STEP_LEN>> {
         let mut lists = Sorter::new(self.spill);
         for (number, root) in roots.iter().enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -250,11 +258,17 @@ impl Walk<'_> {
             let reached =
                 Reached { first: number, last: number, is_selected, times: is_selected.into() };
             for component in &root.named.snapshot.components {
-                let component_number = visitor.component(&root.named.snapshot, component);
+                let component_number = visitor.component(root.named, component);
                 for id in &component.manifest {
                     let (id, component) = (*id, component_number);
                     lists.push(Step { id, component, group: 0, length: 0, reached }.encode())?;
                 }
+            }
+            // Names lead nowhere: they are referred to and not read.
+            for id in &root.named.snapshot.names {
+                let (prefix, kind) = (prefix_of(*id), ChunkKind::Meta);
+                let group = visitor.names_group(root.named);
+                found.push(Reference { prefix, kind, group, reached }.encode())?;
             }
         }
         lists.finish()

@@ -65,6 +65,7 @@ fn back_up(backend: Arc<dyn Backend>, root: &Path) {
         force: false,
         fail_on_corruption: false,
         dry_run: false,
+        prove: false,
         threads: 1,
         left_out: Vec::new(),
         record: None,

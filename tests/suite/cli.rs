@@ -473,7 +473,7 @@ fn only_the_owner_can_read_the_repository() {
     };
     run("init -r @/repository");
     run("backup -r @/repository --root @/live");
-    deployment.file(SEGMENT, &mixed_bytes(8, 300_000));
+    deployment.file(SEGMENT, &mixed_bytes(8, 37 * 8192));
     run("backup -r @/repository --root @/live");
     run("check -r @/repository --read-data");
     let mut files = 0;

@@ -37,6 +37,7 @@ fn options() -> FindOptions {
         oldest: None,
         newest: None,
         oid: None,
+        tables: None,
         chunk: None,
         pack: None,
         spill: SpillPlace { directory: "/nowhere".into(), buffer_bytes: 3000 },

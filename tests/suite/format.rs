@@ -11,6 +11,7 @@ use colvault_engine::format::index::{Index, IndexedPack};
 use colvault_engine::format::manifest::{
     self, ChunkRef, Entry, EntryFinding, Identity, Node, Time, begin_chunk, decode_chunk,
 };
+use colvault_engine::format::names::{self, Column, Table};
 use colvault_engine::format::pack::{
     FOOTER_LEN, Place, decode_footer, decode_trailer, encode_trailer,
 };
@@ -161,6 +162,28 @@ fn manifests_and_span_lists_are_as_documented() {
     let chunks = vec![ChunkRef { id: key().chunk_id(&chunk), entries: 2, first_path: Vec::new() }];
     assert_eq!(manifest::encode_list(&chunks), examples["manifest-list"]);
     assert_eq!(manifest::decode_list(&examples["manifest-list"]), Ok(chunks));
+}
+
+/// Catches names of columns whose bytes differ from the document.
+#[test]
+fn names_are_as_documented() {
+    let column = |oid, dictionary, name: &str, numbers: [u32; 4]| {
+        let [data_type, length, position, compression] = numbers;
+        let name = name.to_owned();
+        Column { oid, dictionary, name, data_type, length, position, compression }
+    };
+    let table = |schema: &str, name: &str, oid, columns| {
+        let (schema, name) = (schema.to_owned(), name.to_owned());
+        Table { schema, name, oid, columns }
+    };
+    let columns = vec![
+        column(3001, None, "id", [9, 8, 0, 2]),
+        column(3002, Some(3003), "note", [12, 176, 1, 3]),
+    ];
+    let tables = [table("app", "e", 0, Vec::new()), table("dw", "a%FF", 3000, columns)];
+    let example = examples().remove("names").expect("6.4 has it");
+    assert_eq!(names::encode(&tables), std::slice::from_ref(&example));
+    assert_eq!(names::decode(&example).unwrap(), tables);
 }
 
 /// Catches chunk ids that another implementation of keyed BLAKE3 does not make.

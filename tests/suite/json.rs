@@ -124,11 +124,31 @@ struct Record {
     assumed: bool,
     database: String,
     data: Vec<String>,
+    #[serde(default)]
+    tables: Vec<String>,
     reload: Vec<BTreeMap<String, String>>,
     #[serde(default)]
     absent: Vec<String>,
     fingerprint: String,
     left_out: Vec<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Proof {
+    verdict: String,
+    extents: u64,
+    segment_files: u64,
+    rules: BTreeMap<String, Rule>,
+    unchecked: Vec<String>,
+    left_out: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    checked: u64,
+    failed: u64,
 }
 
 /// What a backup did; the same names in its summary and in the snapshot.
@@ -174,6 +194,7 @@ struct BackupRest {
     group: String,
     evidence: Facts,
     record: Option<Record>,
+    proof: Option<Proof>,
     num_left_out: u64,
     findings: Counted,
     num_findings: u64,
@@ -199,6 +220,7 @@ impl<'de> Deserialize<'de> for BackupSummary {
             "group",
             "evidence",
             "record",
+            "proof",
             "num_left_out",
             "findings",
             "num_findings",
@@ -286,6 +308,7 @@ struct Snapshot {
     left_out: Vec<LeftOut>,
     num_left_out: u64,
     record: Option<Record>,
+    proof: Option<Proof>,
     credentials: Vec<Credential>,
     findings: Counted,
     num_findings: u64,

@@ -83,12 +83,17 @@ struct SnapshotStats {
 struct GroupStats {
     deployment: String,
     component: Option<String>,
+    table: Option<String>,
+    column: Option<String>,
     oid: Option<u32>,
     class: Option<String>,
     total_restore_size: u64,
     total_file_count: u64,
     reached: Chunks,
     own: Chunks,
+    added_later_stored: u64,
+    nights: u64,
+    added_last_stored: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -229,6 +234,8 @@ struct FindSummary {
     hits: u64,
     snapshots_count: u64,
     snapshots_matched: u64,
+    #[serde(default)]
+    needed_as_names: Vec<String>,
     is_complete: bool,
     findings: Found,
     num_findings: u64,
@@ -274,16 +281,17 @@ const COLUMN: &str =
 fn two_nights(place: &Place) -> Deployment {
     let deployment = Deployment::small(place.path("live"));
     let mut random = Random::new(1);
-    deployment.file(SEGMENT, &random.bytes(10_000));
-    deployment.file(COLUMN, &random.bytes(12_000));
-    deployment.file("var/lib/mysql/app/gone.ibd", &random.bytes(9000));
+    deployment.file(SEGMENT, &random.bytes(16_384));
+    deployment.brm_files(&[1001, 3000]);
+    deployment.file(COLUMN, &random.bytes(8192));
+    deployment.file("var/lib/mysql/app/gone.ibd", &random.bytes(16_192));
     place.expect(0, "init -r @/repository");
     // The same in every run, and to the second: rows of `ls -l` show it.
     let age = |path: &str, seconds| set_mtime(&deployment.path(path), seconds, 0);
     age(COLUMN, 1_700_000_000);
     let backup = "backup -r @/repository --root @/live --host db1";
     place.expect(0, &format!("{backup} --tag first"));
-    deployment.file(COLUMN, &random.bytes(13_000));
+    deployment.file(COLUMN, &random.bytes(16_384));
     age(COLUMN, 1_700_000_100);
     deployment.file("var/lib/mysql/app/new.ibd", &random.bytes(8000));
     fs::remove_file(deployment.path("var/lib/mysql/app/gone.ibd")).unwrap();
@@ -312,8 +320,8 @@ fn messages_have_known_fields_and_true_figures() {
     assert_eq!((first.group.as_str(), first.time < second.time), ("shop", true));
     // Chunks that do not compress have a byte more: the codec.
     let amount = |blobs, raw_bytes| Amount { blobs, raw_bytes, stored_bytes: raw_bytes + blobs };
-    assert_eq!(second.added.data, amount(2, 21_000));
-    assert_eq!(first.freed.data, amount(2, 21_000));
+    assert_eq!(second.added.data, amount(2, 24_384));
+    assert_eq!(first.freed.data, amount(2, 24_384));
     assert_eq!(second.freed, second.added);
     let stored = |chunks: &Chunks| chunks.data.stored_bytes + chunks.tree.stored_bytes;
     assert_eq!(second.data_added_packed, stored(&second.added));
@@ -359,13 +367,32 @@ fn messages_have_known_fields_and_true_figures() {
     let (rows, _) = run::<StatsSummary>(&place, 0, "stats latest --by oid --sort size --limit 1");
     let [Message::GroupStats(largest)] = &rows[..] else { panic!("one row: {rows:?}") };
     assert_eq!((largest.oid, &largest.component), (Some(3000), &None));
-    assert_eq!((largest.class.as_deref(), largest.total_restore_size), (Some("user"), 13_000));
+    assert_eq!((largest.class.as_deref(), largest.total_restore_size), (Some("user"), 16_384));
     let (rows, _) = run::<StatsSummary>(&place, 0, "stats --by oid --sort name --limit 1");
     let [Message::GroupStats(column)] = &rows[..] else { panic!("one row: {rows:?}") };
     assert_eq!((column.deployment.as_str(), column.oid.is_some()), ("shop", true));
     assert!(["user", "system-catalog"].contains(&column.class.as_deref().unwrap()));
     assert!(column.total_file_count == 2 && column.total_restore_size == 20_000);
     assert_eq!((&column.own, column.reached.data.blobs), (&column.reached, 1));
+
+    // This deployment has no catalog that could be read: its objects have no names.
+    assert_eq!((column.added_later_stored, column.nights, column.added_last_stored), (0, 1, 0));
+    for by in ["table", "column"] {
+        let (rows, _) = run::<StatsSummary>(&place, 0, &format!("stats --by {by} --limit 99"));
+        let named: Vec<_> = rows
+            .iter()
+            .filter_map(|row| match row {
+                Message::GroupStats(row) => Some((row.table.clone(), row.column.clone(), row.oid)),
+                _ => None,
+            })
+            .collect();
+        assert!(named.contains(&(None, None, Some(3000))), "{named:?}");
+        let of_catalog = match by {
+            "table" => (Some("calpontsys.systable".to_owned()), None, None),
+            _ => (Some("calpontsys.systable".to_owned()), Some("oid 1001".to_owned()), None),
+        };
+        assert!(named.contains(&of_catalog), "{named:?}");
+    }
 
     let ran = place.expect(0, "diff -r @/repository --json latest~1 latest").silent();
     let (mut changes, mut components, mut columns, mut statistics) = (vec![], vec![], vec![], None);
@@ -386,36 +413,36 @@ fn messages_have_known_fields_and_true_figures() {
     assert_eq!(
         told,
         [
-            ("-", "/var/lib/mysql/app/gone.ibd", Some(9000), None, 0),
+            ("-", "/var/lib/mysql/app/gone.ibd", Some(16_192), None, 0),
             ("+", "/var/lib/mysql/app/new.ibd", None, Some(8000), 8000),
-            ("M", column.as_str(), Some(12_000), Some(13_000), 13_000),
+            ("M", column.as_str(), Some(8192), Some(16_384), 16_384),
         ]
     );
-    assert_eq!((changes[2].component.as_str(), changes[2].new_bytes_stored), ("dbroot/1", 13_001));
+    assert_eq!((changes[2].component.as_str(), changes[2].new_bytes_stored), ("dbroot/1", 16_385));
     let named: Vec<_> = components.iter().map(|tally| tally.component.as_deref()).collect();
     assert!(named.contains(&Some("datadir")) && named.contains(&Some("dbroot/1")), "{named:?}");
     let datadir = components.iter().find(|t| t.component.as_deref() == Some("datadir")).unwrap();
     assert_eq!((datadir.files_added, datadir.files_removed, datadir.files_changed), (1, 1, 0));
-    assert_eq!((datadir.bytes_before, datadir.bytes_after), (9000, 8000));
+    assert_eq!((datadir.bytes_before, datadir.bytes_after), (16_192, 8000));
     assert_eq!((datadir.oid, &datadir.class, datadir.metadata_changed), (None, &None, 1));
     let [column] = &columns[..] else { panic!("one column: {columns:?}") };
     assert_eq!((column.oid, column.class.as_deref()), (Some(3000), Some("user")));
-    assert_eq!((column.new_bytes, column.new_bytes_stored), (13_000, 13_001));
+    assert_eq!((column.new_bytes, column.new_bytes_stored), (16_384, 16_385));
     let statistics = statistics.unwrap();
     assert_eq!((&statistics.source_snapshot, &statistics.target_snapshot), (&ids[0], &ids[1]));
     assert_eq!((statistics.changed_files, statistics.metadata_changed), (1, 1));
-    assert_eq!((statistics.bytes_before, statistics.bytes_after), (21_000, 21_000));
-    assert_eq!((statistics.new_bytes, statistics.new_bytes_stored), (21_000, 21_002));
+    assert_eq!((statistics.bytes_before, statistics.bytes_after), (24_384, 24_384));
+    assert_eq!((statistics.new_bytes, statistics.new_bytes_stored), (24_384, 24_386));
     let (added, removed) = (&statistics.added, &statistics.removed);
     assert_eq!((added.files, added.dirs, added.others, added.data_blobs), (1, 0, 0, 2));
     assert_eq!((removed.files, removed.dirs, removed.others, removed.data_blobs), (1, 0, 0, 2));
     assert_eq!(added.tree_blobs, second.added.tree.blobs);
-    assert_eq!(added.bytes, 21_000 + second.added.tree.raw_bytes);
+    assert_eq!(added.bytes, 24_384 + second.added.tree.raw_bytes);
     assert_eq!(added.bytes_stored, stored(&second.added));
     assert_eq!(removed.bytes_stored, stored(&first.freed));
     assert_eq!(
         removed.tree_blobs + removed.bytes,
-        first.freed.tree.blobs + 21_000 + first.freed.tree.raw_bytes
+        first.freed.tree.blobs + 24_384 + first.freed.tree.raw_bytes
     );
     assert!(statistics.is_complete && statistics.findings.is_empty());
     assert_eq!(statistics.num_findings, 0);
@@ -426,6 +453,7 @@ fn messages_have_known_fields_and_true_figures() {
     assert_eq!((found.size, found.component.as_str()), (Some(8000), "datadir"));
     assert_eq!((summary.hits, summary.snapshots_count, summary.snapshots_matched), (1, 2, 1));
     assert!(summary.is_complete && summary.findings.is_empty() && summary.num_findings == 0);
+    assert!(summary.needed_as_names.is_empty());
     let (found, summary) = run::<FindSummary>(&place, 0, "find --oid 3000 --count");
     let hits = |message: &Message<_>| match message {
         Message::Matches(matches) => (matches.snapshot.clone(), matches.hits),

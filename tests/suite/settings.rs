@@ -49,7 +49,7 @@ fn shown(mut command: Command) -> BTreeMap<String, Setting> {
 
 /// Every setting but reload steps: what the file says (TOML), what the environment says, what they
 /// come to, and the option of `plan` that goes before both, if it has one.
-const TABLE: [(&str, &str, &str, &str, &str); 31] = [
+const TABLE: [(&str, &str, &str, &str, &str); 33] = [
     ("repository", "'/f'", "/e", "/e", "--repo=/flag"),
     ("cache_dir", "'/f'", "/e", "/e", "--cache-dir=/flag"),
     ("no_cache", "false", "true", "true", "--no-cache=false"),
@@ -72,9 +72,11 @@ const TABLE: [(&str, &str, &str, &str, &str); 31] = [
     ("backup.host", "'f'", "e", "e", "--host=flag"),
     ("backup.ignore_ctime", "true", "false", "false", "--ignore-ctime"),
     ("backup.ignore_inode", "true", "off", "false", "--ignore-inode"),
+    ("backup.fail_on_corruption", "false", "true", "true", ""),
     ("record.source", "'columnstore'", "database", "database", "--record=files"),
     ("record.database", "'f'", "e", "e", "--record-database=flag"),
     ("record.data", "['/f']", "/e\n/x", "/e|/x", "--record-data=/flag"),
+    ("record.tables", "['f.*']", "e.x\ng.y", "e.x|g.y", "--record-tables=flag.x"),
     ("restore.sparse", "false", "true", "true", ""),
     ("restore.numeric_ids", "false", "true", "true", ""),
     ("restore.latest_good", "false", "true", "true", ""),

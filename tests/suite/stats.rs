@@ -124,6 +124,10 @@ fn expect_groups(
             "deployment" => whole.named.snapshot.group.clone(),
             _ => String::new(),
         };
+        if !whole.names.is_empty() {
+            let rest = expected.entry((deployment.clone(), GroupName::Rest)).or_default();
+            rest.2.extend(whole.names.iter().copied());
+        }
         for (component, manifests) in &whole.manifests {
             let name = group_of(by, component, b"");
             let name = if by == GroupBy::Oid { GroupName::Rest } else { name };

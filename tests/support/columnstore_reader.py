@@ -87,7 +87,8 @@ class Reader:
         self.catalog()
         self.oid_bitmap()
         self.innodb()
-        return dict(problems=self.problems, roots=sorted(self.roots), **self.counts)
+        return dict(problems=self.problems, roots=sorted(self.roots), names=self.names,
+                    **self.counts)
 
     # --- block resolution manager
 
@@ -392,6 +393,21 @@ class Reader:
             self.counts["rows"] += max(columns.values())
             if len(set(columns.values())) != 1:
                 self.wrong("catalog", f"columns of one table with rows {columns}")
+
+        self.names = {}
+        columns = [array.array("Q", self.catalog_data[oid]) for oid in (1021, 1022, 1023)]
+        for schema, table, column, oid, dictionary in zip(*columns, ints(1024), ints(1025)):
+            if oid != empty:
+                name = [self.string(schema, 2061), self.string(table, 2064), self.string(column, 2067)]
+                for number in {oid, dictionary} - {empty, null, 0}:
+                    self.names[number] = ".".join(name)
+
+    def string(self, token, dictionary):
+        start = next(entry["start"] for entry in self.entries if entry["oid"] == dictionary)
+        block = (token >> 10 & (1 << 36) - 1) - start
+        data = self.catalog_data[dictionary][block * BLOCK:(block + 1) * BLOCK]
+        end, begin = struct.unpack_from("<HH", data, 8 + 2 * (token & 1023))
+        return data[begin:end].decode()
 
     def tokens(self, place, tokens, dictionary):
         ranges = [(entry["start"], entry["start"] + (entry["size"] << 10))

@@ -12,6 +12,9 @@ pub const DBROOT: &str = "var/lib/columnstore/data1";
 pub const SEGMENT: &str =
     "var/lib/columnstore/data1/000.dir/000.dir/003.dir/233.dir/000.dir/FILE000.cdf";
 
+/// Its size: whole blocks.
+const SEGMENT_BYTES: usize = 37 * 8192;
+
 /// Builds the root directory of a deployment.
 pub struct Deployment {
     pub root: PathBuf,
@@ -22,11 +25,44 @@ impl Deployment {
     pub fn small(root: impl Into<PathBuf>) -> Deployment {
         let deployment = Deployment { root: root.into() };
         deployment.columnstore_xml(&[(1, "/var/lib/columnstore/data1")], "");
-        deployment.file(SEGMENT, &colvault_engine::testing::trees::mixed_bytes(7, 300_000));
-        deployment.file("var/lib/columnstore/data1/systemFiles/dbrm/BRM_saves_em", b"extents");
+        deployment.file(SEGMENT, &colvault_engine::testing::trees::mixed_bytes(7, SEGMENT_BYTES));
+        deployment.brm_files(&[1001]);
         deployment.file("var/lib/mysql/ibdata1", b"tablespace");
         deployment.file("var/lib/mysql/shop/orders.frm", b"definition");
         deployment
+    }
+
+    /// Writes the files of the BRM as a stopped server leaves them, with one extent for each of some
+    /// objects, on DB Root 1, whose last block in use is the first.
+    pub fn brm_files(&self, oids: &[u32]) {
+        let mut map = b"\x20\x8b\xf7\x76".to_vec();
+        map.extend([oids.len() as u8, 0, 0, 0, 0, 0, 0, 0]);
+        for (number, oid) in oids.iter().enumerate() {
+            let mut extent = [0; 96];
+            extent[1] = 32 * number as u8;
+            extent[8] = 8;
+            extent[16..20].copy_from_slice(&oid.to_le_bytes());
+            extent[34] = 1;
+            extent[36] = 8;
+            map.extend(extent);
+        }
+        // No free ranges, the object ids taken, the version buffer of DB Root 1.
+        let mut bitmap = vec![0xff; 2048];
+        bitmap.resize(2048 + (1 << 21), 0);
+        oids.iter().for_each(|oid| bitmap[2048 + *oid as usize / 8] |= 0x80 >> (oid % 8));
+        bitmap.extend(b"\x01\0\x01\0");
+        for (name, content) in [
+            ("BRM_saves_current", &b"BRM_saves\n"[..]),
+            ("BRM_saves_em", &map),
+            ("BRM_saves_journal", b""),
+            ("BRM_saves_vbbm", b"\x7a\x8c\xb5\x1f\0\0\0\0\0\0\0\0"),
+            ("BRM_saves_vss", b"\x12\xdb\x18\x72\0\0\0\0"),
+            ("SMTxnID", &[0; 12]),
+            ("oidbitmap", &bitmap),
+            ("tablelocks", &[0; 4]),
+        ] {
+            self.file(&format!("{DBROOT}/systemFiles/dbrm/{name}"), content);
+        }
     }
 
     /// Writes Columnstore.xml with these DB Roots and more text inside its outermost element.

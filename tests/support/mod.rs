@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod exotic;
 pub mod nights;
 pub mod program;
+pub mod proof;
 pub mod reached;
 pub mod reader;
 
@@ -179,6 +180,7 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         force: false,
         fail_on_corruption: false,
         dry_run: false,
+        prove: false,
         threads: 2,
         left_out: Vec::new(),
         record: None,

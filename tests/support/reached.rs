@@ -38,6 +38,8 @@ pub struct Whole {
     pub chunks: ChunkSet,
     /// The lists and manifest chunks of each component.
     pub manifests: BTreeMap<String, ChunkSet>,
+    /// The names of its tables and columns.
+    pub names: ChunkSet,
 }
 
 /// A repository and all of it.
@@ -118,7 +120,9 @@ fn whole(repository: &Repository, named: Named) -> Whole {
         entries: Vec::new(),
         chunks: ChunkSet::new(),
         manifests: BTreeMap::new(),
+        names: named.snapshot.names.iter().map(|id| (ChunkKind::Meta, id.0)).collect(),
     };
+    whole.chunks.extend(whole.names.iter().copied());
     for component in &named.snapshot.components {
         let manifests = whole.manifests.entry(component.name.clone()).or_default();
         let mut above = Vec::new();

@@ -1,5 +1,6 @@
 //! The reader of whole deployments that shares no code with what is tested: a Python program.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -32,6 +33,8 @@ pub struct Reading {
     pub tables: u64,
     /// Rows of all tables that are not deleted.
     pub rows: u64,
+    /// `schema.table.column` by the object ids of columns and dictionaries.
+    pub names: BTreeMap<u32, String>,
 }
 
 /// Reads the deployment below a root directory.

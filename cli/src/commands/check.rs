@@ -3,12 +3,17 @@
 use std::time::Instant;
 
 use colvault_engine::check::{CheckOptions, check};
+use colvault_engine::error::ErrorKind;
 use colvault_engine::finding::{FindingKind, Findings};
+use colvault_engine::format::snapshot::Verdict;
+use colvault_engine::progress::Event;
+use colvault_engine::proof::{is_provable, prove};
+use colvault_engine::snapshot::{Chosen, Filter, choose};
 
-use crate::commands::exit_of;
+use crate::commands::{exit_of, not_chosen};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
-use crate::output::Checked;
+use crate::output::{Checked, Proved};
 
 /// What says that stored content is damaged.
 const DAMAGE: [FindingKind; 6] = [
@@ -34,10 +39,65 @@ pub struct CheckArgs {
     /// Read this share of all packs, chosen at random, and verify every chunk in them
     #[arg(long, value_name = "N%", value_parser = percent)]
     read_data_subset: Option<f64>,
+
+    /// Prove this snapshot of a deployment, from the repository alone: whether extent map, segment
+    /// files and the other files of the BRM agree in it; an id, the beginning of one, latest or latest~N.
+    /// The rest of the check is done only when data or trailers are to be read, too
+    #[arg(long, value_name = "SNAPSHOT")]
+    columnstore: Option<String>,
+
+    /// For --columnstore latest: only snapshots of this host
+    #[arg(short = 'H', long, value_name = "NAME", requires = "columnstore")]
+    host: Vec<String>,
+
+    /// For --columnstore latest: only snapshots with this tag
+    #[arg(long, value_name = "TAG", value_delimiter = ',', requires = "columnstore")]
+    tag: Vec<String>,
+}
+
+/// Checks the repository, or proves one of its snapshots, or both.
+pub fn run(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let Some(wanted) = &args.columnstore else { return check_all(args, context) };
+    let reads = args.read_trailers || args.read_data || args.read_data_subset.is_some();
+    let checked = if reads { Some(check_all(args, context)?) } else { None };
+    let proved = prove_one(args, wanted, context)?;
+    // The worse of both: damage, then findings.
+    let is = |exit: Exit| checked == Some(exit) || proved == exit;
+    Ok([Exit::Damaged, Exit::Findings].into_iter().find(|exit| is(*exit)).unwrap_or(Exit::Done))
+}
+
+/// Repeats the proof of a snapshot.
+fn prove_one(args: &CheckArgs, wanted: &str, context: &Context<'_>) -> Result<Exit, Failure> {
+    let watch = Watch::new(context.output);
+    let (repository, listing) = context.open_to_read(&watch)?;
+    let filter = Filter { hosts: args.host.clone(), tags: args.tag.clone() };
+    let Chosen { named, warning } = choose(&listing, wanted, &filter, false).map_err(not_chosen)?;
+    if let Some(warning) = &warning {
+        context.output.event(Event::Warning(warning));
+    }
+    if !is_provable(&named.snapshot) {
+        let object = format!("snapshot {}", named.id.short());
+        let problem = "a snapshot of a ColumnStore deployment expected, found one of plain paths";
+        return Err(Failure::new(ErrorKind::Invalid, object, problem)
+            .with_hint("check without --columnstore checks that all its content is there"));
+    }
+    let outcome = prove(&repository, &named.snapshot, context.cancel)?;
+    repository.close();
+    for findings in [&outcome.findings, &outcome.repeated] {
+        watch.add(findings);
+    }
+    let findings = watch.findings();
+    context.output.proved(&Proved { named: &named, outcome: &outcome, findings: &findings });
+    let is_refuted = outcome.proof.verdict == Verdict::Refuted;
+    Ok(match is_damaged(&findings) {
+        true => Exit::Damaged,
+        false if is_refuted => Exit::Findings,
+        false => exit_of(&findings),
+    })
 }
 
 /// Checks the repository.
-pub fn run(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let watch = Watch::new(context.output);
     let repository = context.open_repository()?;
     let read_data_percent = if args.read_data { Some(100.0) } else { args.read_data_subset };

@@ -14,7 +14,7 @@ use colvault_engine::restore::Select;
 use colvault_engine::snapshot::{Filter, Listing, Named, choose, list};
 
 use crate::commands::temporary::TemporaryArgs;
-use crate::commands::{exit_of, nobody_reads, not_chosen, refuse_unknown_components};
+use crate::commands::{exit_of, nobody_reads, not_chosen, refuse_unknown_components, tables};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::{ListedEntry, Searched};
@@ -26,7 +26,7 @@ use crate::units;
 /// path as the source named it; * does not cross a slash, ** does.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(
-    ["patterns", "oid", "chunk", "pack", "size_min", "size_max", "oldest", "newest"]))]
+    ["patterns", "oid", "table", "chunk", "pack", "size_min", "size_max", "oldest", "newest"]))]
 pub struct FindArgs {
     /// Globs, any of which must match
     #[arg(value_name = "PATTERN")]
@@ -60,6 +60,10 @@ pub struct FindArgs {
     #[arg(long, value_name = "N")]
     oid: Option<u32>,
 
+    /// Only segment files of this table, as SCHEMA.TABLE or a glob of both; may be given more than once
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    table: Vec<String>,
+
     /// Only what needs this chunk, of content or of a manifest; 40 digits of its id are enough
     #[arg(long, value_name = "ID", value_parser = chunk)]
     chunk: Option<IdPrefix>,
@@ -91,7 +95,7 @@ pub struct FindArgs {
 
 /// Searches.
 pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
-    let options = FindOptions {
+    let mut options = FindOptions {
         patterns: Patterns::new(args.patterns.iter().map(String::as_str))?,
         select: Select { components: args.component.clone(), ..Select::everything() },
         size_min: args.size_min,
@@ -99,6 +103,7 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         oldest: args.oldest,
         newest: args.newest,
         oid: args.oid,
+        tables: None,
         chunk: args.chunk,
         pack: args.pack,
         spill: args.temporary.place(context),
@@ -112,6 +117,7 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     repository.load_index(&watch)?;
     let searched = args.searched(&listing, context)?;
     refuse_unknown_components(&args.component, &searched.iter().collect::<Vec<_>>())?;
+    options.tables = tables::of_snapshots(&repository, &searched, &args.table, &watch)?;
     let mut last = None;
     let mut count = 0;
     let report = find(&repository, &searched, &options, &watch, &mut |found| {

@@ -15,7 +15,7 @@ use colvault_engine::repository::Repository;
 use colvault_engine::restore::Select;
 use colvault_engine::snapshot::{Filter, choose};
 
-use crate::commands::{exit_of, not_chosen, split_snapshot};
+use crate::commands::{exit_of, not_chosen, split_snapshot, tables};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::ListedEntry;
@@ -34,6 +34,10 @@ pub struct LsArgs {
     /// Only this component; dbroot means every dbroot/N
     #[arg(long, value_name = "COMPONENT")]
     component: Vec<String>,
+
+    /// Only segment files of this table, as SCHEMA.TABLE or a glob of both; may be given more than once
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    table: Vec<String>,
 
     /// Show kind, permissions, owner, size and time
     #[arg(short, long)]
@@ -66,9 +70,14 @@ pub fn run(args: &LsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if let Some(warning) = &chosen.warning {
         context.output.event(Event::Warning(warning));
     }
+    let tables = tables::of_snapshot(&repository, &chosen.named, &args.table)?;
     context.output.listing(&chosen.named);
-    let select = Select { components: args.component.clone(), ..Select::everything() };
-    let lister = Lister { args, paths: &paths, context };
+    let select = Select {
+        components: args.component.clone(),
+        oids: tables.map(|(_, oids)| oids),
+        ..Select::everything()
+    };
+    let lister = Lister { args, paths: &paths, select: &select, context };
     let mut found = 0;
     for component in &chosen.named.snapshot.components {
         if select.takes_component(&component.name) {
@@ -77,7 +86,7 @@ pub fn run(args: &LsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     }
     let findings = watch.findings();
     context.output.listing_ended(&findings);
-    if found == 0 && findings.is_empty() && !(paths.is_empty() && args.component.is_empty()) {
+    if found == 0 && findings.is_empty() && !(paths.is_empty() && select.is_everything()) {
         let object = format!("snapshot {}", chosen.named.id.short());
         return Err(Failure::new(ErrorKind::NotFound, object, "nothing in it is named like that"));
     }
@@ -88,6 +97,7 @@ pub fn run(args: &LsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 struct Lister<'a> {
     args: &'a LsArgs,
     paths: &'a [PathBuf],
+    select: &'a Select,
     context: &'a Context<'a>,
 }
 
@@ -125,7 +135,9 @@ impl Lister<'_> {
         } else {
             base.join(OsStr::from_bytes(&entry.path))
         };
-        if !is_listed(&path, base, self.paths, self.args.recursive) {
+        if !self.select.takes(component, &entry.path)
+            || !is_listed(&path, base, self.paths, self.args.recursive)
+        {
             return false;
         }
         let path = encode_path(&path);

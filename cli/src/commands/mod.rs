@@ -14,6 +14,7 @@ pub mod plan;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
+mod tables;
 mod temporary;
 
 use std::os::unix::ffi::OsStrExt;

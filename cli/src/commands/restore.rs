@@ -10,7 +10,7 @@ use colvault_engine::progress::Event;
 use colvault_engine::restore::{RestoreOptions, Select, Target, destinations, restore};
 use colvault_engine::snapshot::{Filter, choose};
 
-use crate::commands::{exit_of, not_chosen, selected_path, split_snapshot};
+use crate::commands::{exit_of, not_chosen, selected_path, split_snapshot, tables};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::Restored;
@@ -41,6 +41,12 @@ pub struct RestoreArgs {
     /// each component's base on; may be given more than once
     #[arg(long, value_name = "PATH")]
     path: Vec<PathBuf>,
+
+    /// Only the segment files of this table, as SCHEMA.TABLE or a glob of both, to look at; may be given
+    /// more than once. They cannot be put into a deployment: its extent map and system catalog know
+    /// nothing of them
+    #[arg(long, value_name = "SCHEMA.TABLE", conflicts_with_all = ["delta", "path"])]
+    table: Vec<String>,
 
     /// Only what matches; may be given more than once
     #[arg(short, long, value_name = "GLOB")]
@@ -82,7 +88,7 @@ pub struct RestoreArgs {
 /// Restores a snapshot.
 pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let (wanted, path) = split_snapshot(&args.snapshot);
-    let options = args.options(path, context)?;
+    let mut options = args.options(path, context)?;
     let watch = Watch::new(context.output);
     let (repository, listing) = context.open_to_read(&watch)?;
     let filter = Filter { hosts: args.host.clone(), tags: args.tag.clone() };
@@ -90,6 +96,12 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if let Some(warning) = &chosen.warning {
         context.output.event(Event::Warning(warning));
     }
+    if path.is_some() && !args.table.is_empty() {
+        return Err(Failure::usage("--table and a path of the snapshot rule each other out"));
+    }
+    let found = tables::of_snapshot(&repository, &chosen.named, &args.table)?;
+    let (tables, oids) = found.unzip();
+    options.select.oids = oids;
     refuse_running(&chosen.named.snapshot, &options)?;
     let started = Instant::now();
     let report = restore(&repository, &chosen.named, &options, &watch)
@@ -103,6 +115,7 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         report: &report,
         dry_run: args.dry_run,
         delta: args.delta,
+        tables: &tables.unwrap_or_default(),
         is_whole: options.select.takes_whole_components(),
         findings: &findings,
         elapsed,
@@ -141,6 +154,7 @@ impl RestoreArgs {
                 paths: paths.map(selected_path).collect(),
                 include: globs(&self.include)?,
                 exclude: globs(&self.exclude)?,
+                oids: None,
             },
             delta: self.delta,
             sparse: self.sparse,

@@ -59,6 +59,10 @@ pub enum By {
     Component,
     /// A DB Root
     Dbroot,
+    /// A table, by the name it had in each snapshot
+    Table,
+    /// A column, with its dictionary
+    Column,
     /// A column object, by its number in the paths of segment files
     Oid,
     /// A snapshot, with what the repository took until then
@@ -108,6 +112,8 @@ pub fn run(args: &StatsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
             By::Snapshot | By::Time => GroupBy::Nothing,
             By::Component => GroupBy::Component,
             By::Dbroot => GroupBy::DbRoot,
+            By::Table => GroupBy::Table,
+            By::Column => GroupBy::Column,
             By::Oid => GroupBy::Oid,
         },
         spill: args.temporary.place(context),

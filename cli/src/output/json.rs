@@ -5,6 +5,7 @@
 
 mod inspect;
 mod plan;
+mod proof;
 mod reports;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::CutterParameters;
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
-    BackupStats, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState, SystemOfRecord,
+    BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, Snapshot, SnapshotState,
+    SystemOfRecord,
 };
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
@@ -28,7 +30,7 @@ use super::reload;
 use super::stream::Stream;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
-    Output, Planned, Restored, Searched, Snapshots,
+    Output, Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -51,6 +53,7 @@ enum Message<'a> {
     Setting(plan::SettingLine<'a>),
     Initialized(Initialized<'a>),
     Summary(Summary<'a>),
+    Proof(proof::ProofLine<'a>),
     Snapshot(Box<SnapshotLine<'a>>),
     Node(NodeLine<'a>),
 }
@@ -142,6 +145,8 @@ struct BackupSummary<'a> {
     evidence: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a SystemOfRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a Proof>,
     num_left_out: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -161,6 +166,9 @@ struct RestoreSummary<'a> {
     bytes_restored: u64,
     bytes_skipped: u64,
     components: Vec<RestoredComponent<'a>>,
+    /// The tables whose segment files alone were restored.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tables: &'a [String],
     /// What is to be done after the files are back, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reload: Vec<String>,
@@ -215,6 +223,8 @@ struct SnapshotLine<'a> {
     num_left_out: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'a SystemOfRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a Proof>,
     credentials: &'a [CredentialRecord],
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -366,6 +376,7 @@ impl Output for Json {
             group: &snapshot.group,
             evidence: &snapshot.evidence,
             record: snapshot.record.as_ref(),
+            proof: snapshot.proof.as_ref(),
             num_left_out: backed_up.report.left_out_total,
             findings: &backed_up.findings.counts,
             num_findings: backed_up.findings.total(),
@@ -406,6 +417,7 @@ impl Output for Json {
             components: placed
                 .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
                 .collect(),
+            tables: restored.tables,
             reload: reload::after(restored),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),
@@ -428,6 +440,10 @@ impl Output for Json {
             total_duration: checked.elapsed.as_secs_f64(),
             findings: &checked.findings.counts,
         })));
+    }
+
+    fn proved(&self, proved: &Proved<'_>) {
+        self.send(&Message::Proof(proof::line(proved)));
     }
 
     fn counted(&self, counted: &Counted<'_>) {
@@ -567,6 +583,7 @@ fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
         left_out: &snapshot.left_out,
         num_left_out: left_out_total(snapshot),
         record: snapshot.record.as_ref(),
+        proof: snapshot.proof.as_ref(),
         credentials: &snapshot.credentials,
         findings: &snapshot.findings.counts,
         num_findings: snapshot.findings.total(),

@@ -24,6 +24,7 @@ use colvault_engine::format::manifest::Entry;
 use colvault_engine::format::snapshot::{Component, CredentialRecord};
 use colvault_engine::plan::PlanReport;
 use colvault_engine::progress::Observer;
+use colvault_engine::proof::ProofOutcome;
 use colvault_engine::restore::RestoreReport;
 use colvault_engine::snapshot::Named;
 use colvault_engine::source::columnstore::Program;
@@ -124,6 +125,8 @@ pub struct Restored<'a> {
     pub dry_run: bool,
     /// Whether it made existing trees equal.
     pub delta: bool,
+    /// The tables whose segment files alone were restored; empty when nothing was said of tables.
+    pub tables: &'a [String],
     /// Whether the components were taken whole, all their paths.
     pub is_whole: bool,
     /// What was found.
@@ -145,6 +148,17 @@ pub struct Checked<'a> {
     pub findings: &'a Findings,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// A proof that was repeated.
+#[derive(Clone, Copy, Debug)]
+pub struct Proved<'a> {
+    /// The snapshot.
+    pub named: &'a Named,
+    /// What came of it.
+    pub outcome: &'a ProofOutcome,
+    /// What was found, the findings of its backup among them.
+    pub findings: &'a Findings,
 }
 
 /// Shows what happens and what came of it. Events of the engine come in through [`Observer`].
@@ -171,6 +185,8 @@ pub trait Output: Observer {
     fn restored(&self, restored: &Restored<'_>);
     /// Shows a check.
     fn checked(&self, checked: &Checked<'_>);
+    /// Shows a proof.
+    fn proved(&self, proved: &Proved<'_>);
     /// Shows what snapshots hold and take.
     fn counted(&self, counted: &Counted<'_>);
     /// Begins the comparison of two snapshots.

@@ -2,13 +2,14 @@
 
 mod inspect;
 mod plan;
+mod proof;
 mod reports;
 
 use std::io::{self, Write};
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::manifest::Node;
-use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState};
+use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState, Verdict};
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
@@ -19,7 +20,7 @@ use super::stream::Stream;
 use super::table::{Align, Table};
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
-    Output, Planned, Restored, Searched, Snapshots,
+    Output, Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -183,6 +184,7 @@ impl Output for Text {
             ("Host", Align::Left),
             ("Deployment", Align::Left),
             ("State", Align::Left),
+            ("Proof", Align::Left),
             ("Size", Align::Right),
             ("Added", Align::Right),
             ("Tags", Align::Left),
@@ -254,6 +256,13 @@ impl Output for Text {
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
+        if !restored.tables.is_empty() && !restored.dry_run {
+            self.say(format!(
+                "these are segment files of {} to look at, and no way to put rows back: the extent map and \
+                 the system catalog of a deployment know nothing of them",
+                restored.tables.join(", ")
+            ));
+        }
         reload::after(restored).iter().for_each(|line| self.say(line));
     }
 
@@ -271,6 +280,11 @@ impl Output for Text {
             ),
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
+    }
+
+    fn proved(&self, proved: &Proved<'_>) {
+        self.bar.end();
+        self.show_proved(proved);
     }
 
     fn counted(&self, counted: &Counted<'_>) {
@@ -373,6 +387,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
     if let Some(lacks) = reload::lacks(snapshot) {
         lines.push(lacks);
     }
+    lines.extend(proof::lines(snapshot));
     match backed_up.report.left_out_total {
         0 => {}
         total => {
@@ -445,6 +460,10 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
     let id = backed_up.report.id.map(|id| id.short());
     match (id, backed_up.report.snapshot.state) {
         (None, _) => "the same command without --dry-run".to_owned(),
+        (Some(id), SnapshotState::Complete) if is_refuted(&backed_up.report.snapshot) => format!(
+            "see to what does not hold, and back up again; colvault check --columnstore {id} repeats \
+             the proof"
+        ),
         (Some(id), SnapshotState::Complete) => {
             format!("try a restore: colvault restore {id} --target DIR")
         }
@@ -453,6 +472,10 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
         }
         (Some(_), _) => "see to what could not be read, and back up again".to_owned(),
     }
+}
+
+fn is_refuted(snapshot: &Snapshot) -> bool {
+    snapshot.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Refuted)
 }
 
 fn snapshot_row(named: &Named) -> Vec<String> {
@@ -467,6 +490,7 @@ fn snapshot_row(named: &Named) -> Vec<String> {
         snapshot.host.clone(),
         deployment,
         snapshot.state.name().to_owned(),
+        proof::word(snapshot),
         bytes(snapshot.counts().bytes),
         bytes(snapshot.stats.data_added_packed),
         snapshot.tags.join(","),

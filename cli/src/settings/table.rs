@@ -42,7 +42,7 @@ const REPORTS: &[&str] = &["stats", "diff", "find"];
 const CHECK: &[&str] = &["check"];
 
 /// Every setting, as `plan --show-settings` lists them.
-pub const SETTINGS: [Setting; 33] = [
+pub const SETTINGS: [Setting; 34] = [
     setting("repository", Kind::Text, "repo", ALL, "none"),
     setting("cache_dir", Kind::Text, "cache_dir", ALL, "colvault in the user's cache directory"),
     setting("no_cache", Kind::Flag, "no_cache", ALL, "false"),
@@ -69,6 +69,7 @@ pub const SETTINGS: [Setting; 33] = [
     setting("record.source", Kind::Text, "record", BACKUP, "columnstore"),
     setting("record.database", Kind::Text, "record_database", BACKUP, "none"),
     setting("record.data", Kind::List, "record_data", BACKUP, "none"),
+    setting("record.tables", Kind::List, "record_tables", BACKUP, "all"),
     setting("record.reload", Kind::Steps, "", BACKUP, "none"),
     setting("restore.sparse", Kind::Flag, "sparse", RESTORE, "false"),
     setting("restore.numeric_ids", Kind::Flag, "numeric_ids", RESTORE, "false"),
@@ -148,7 +149,7 @@ mod tests {
         ("plan", &["force", "show_settings"]),
         ("snapshots", &["ids", "host", "tag", "latest"]),
         ("inspect", &["file", "snapshot", "slot", "oid", "component", "host", "tag"]),
-        ("ls", &["snapshot", "paths", "component", "long", "recursive", "host", "tag"]),
+        ("ls", &["snapshot", "paths", "component", "table", "long", "recursive", "host", "tag"]),
         (
             "restore",
             &[
@@ -157,6 +158,7 @@ mod tests {
                 "map",
                 "component",
                 "path",
+                "table",
                 "include",
                 "exclude",
                 "delta",
@@ -178,6 +180,7 @@ mod tests {
                 "oldest",
                 "newest",
                 "oid",
+                "table",
                 "chunk",
                 "pack",
                 "component",
@@ -187,7 +190,7 @@ mod tests {
             ],
         ),
         ("dump", &["snapshot", "path", "component", "archive", "output", "force", "host", "tag"]),
-        ("check", &[]),
+        ("check", &["columnstore", "host", "tag"]),
         ("init", &[]),
         ("demo", &["keep"]),
         ("help", &[]),

@@ -56,6 +56,11 @@ pub struct SourceArgs {
     #[arg(long, value_name = "PATH", conflicts_with_all = PLAIN)]
     record_data: Vec<PathBuf>,
 
+    /// Only these tables are left to the system of record, as SCHEMA.TABLE or a glob of both; may be
+    /// given more than once
+    #[arg(long, value_name = "SCHEMA.TABLE", conflicts_with_all = PLAIN)]
+    record_tables: Vec<String>,
+
     /// Back up the paths in this file, one a line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub files_from: Option<PathBuf>,
@@ -115,6 +120,7 @@ impl SourceArgs {
             source: self.record,
             database: self.record_database.clone().unwrap_or_default(),
             data: self.record_data.clone(),
+            tables: self.record_tables.clone(),
             reload: reload.to_vec(),
         };
         deployment(&DeploymentOptions {
@@ -163,9 +169,14 @@ impl SourceArgs {
             force: false,
             fail_on_corruption: false,
             dry_run: false,
+            prove: true,
             threads: context.settings.threads,
             left_out: source.left_out,
-            record: source.record.map(|record| RecordOptions { record, apply: apply_record }),
+            record: source.record.map(|record| RecordOptions {
+                record,
+                table_of: source.record_table_of,
+                apply: apply_record,
+            }),
             credentials: source.credentials,
             facts: source.facts,
             evidence: source.evidence,

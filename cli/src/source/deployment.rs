@@ -91,11 +91,11 @@ pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
                 .with_hint("stop them first, or take an inconsistent snapshot with --unsafe-live"),
         );
     }
-    let record = match record::apply(options.record, &mut found) {
-        Ok(record) => Some(record),
+    let (record, record_table_of) = match record::apply(options.record, &mut found) {
+        Ok(applied) => (Some(applied.record), applied.table_of),
         Err(failure) => {
             obstacles.push(failure);
-            None
+            (None, BTreeMap::new())
         }
     };
     let credentials = credential_records(&found, !options.is_without_secrets);
@@ -119,6 +119,7 @@ pub fn deployment(options: &DeploymentOptions<'_>) -> Result<Source, Failure> {
         notes: found.notes.clone(),
         daemons: running.is_empty().then_some(daemons),
         record,
+        record_table_of,
         deployment: Some(Surroundings {
             root: found.root.clone(),
             bucket: bucket(&found),

@@ -50,6 +50,8 @@ pub struct Source {
     pub daemons: Option<Daemons>,
     /// The system of record; `None` for plain paths.
     pub record: Option<SystemOfRecord>,
+    /// The tables of the object ids that are left out, where tables were chosen by name.
+    pub record_table_of: BTreeMap<u32, String>,
     /// What only a deployment has; `None` for plain paths.
     pub deployment: Option<Surroundings>,
     /// Why a backup of it is refused.

@@ -44,6 +44,7 @@ pub fn plain_paths(asked: &[PathBuf]) -> Result<Source> {
         notes: Vec::new(),
         daemons: None,
         record: None,
+        record_table_of: BTreeMap::new(),
         deployment: None,
         obstacles: Vec::new(),
     })

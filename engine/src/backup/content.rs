@@ -14,15 +14,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use rustix::fs::FileType;
 
 use super::layout::{Recognised, recognise};
-use super::span::{DAMAGED_HEADER, DAMAGED_PAGE, DAMAGED_SLOT, Span, SpanReader, Verified};
+use super::span::{Span, SpanReader, Verified};
 use super::{is_racy, recorded};
 use crate::chunker::Cutters;
 use crate::error::{Error, ErrorKind, Result};
-use crate::finding::{DamagedPlace, Finding, FindingKind};
+use crate::finding::Finding;
 use crate::format::extent::{Extent, SPAN_BYTES};
 use crate::format::manifest::{Entry, EntryFinding, Time};
-use crate::format::segment::{Damage, SegmentFacts};
-use crate::format::text::encode;
+use crate::format::segment::SegmentFacts;
 use crate::manifest::fold_extents;
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};
@@ -31,50 +30,19 @@ use crate::source::directory::Found;
 use crate::source::file::{self, Place, Stat, next_data, stat_open, xattrs_open};
 
 /// Finding codes of manifest entries (FORMAT.md 5.3).
-pub(super) const CHANGED: u8 = 1;
-pub(super) const UNREADABLE: u8 = 2;
-pub(super) const INTERRUPTED: u8 = 3;
-pub(super) const LINK_LEAVES: u8 = 4;
-
-pub(super) fn finding_kind(code: u8) -> FindingKind {
-    match code {
-        CHANGED => FindingKind::ChangedWhileRead,
-        INTERRUPTED => FindingKind::InterruptedWrite,
-        LINK_LEAVES => FindingKind::LinkLeavesComponent,
-        DAMAGED_HEADER => FindingKind::DamagedHeader,
-        DAMAGED_SLOT => FindingKind::DamagedSlot,
-        DAMAGED_PAGE => FindingKind::DamagedPage,
-        _ => FindingKind::Unreadable,
-    }
-}
+pub(super) const CHANGED: u8 = EntryFinding::CHANGED;
+pub(super) const UNREADABLE: u8 = EntryFinding::UNREADABLE;
+pub(super) const INTERRUPTED: u8 = EntryFinding::INTERRUPTED;
+pub(super) const LINK_LEAVES: u8 = EntryFinding::LINK_LEAVES;
 
 /// Returns an entry's finding as it is reported.
 pub(super) fn reported(tree: &SourceTree, path: &[u8], finding: &EntryFinding) -> Finding {
-    let kind = finding_kind(finding.code);
-    let object = recorded(tree, path);
-    let Some(damage) = Damage::decode(&finding.detail).filter(|_| is_damage(finding)) else {
-        return Finding::new(kind, object, encode(&finding.detail));
-    };
-    let place = match (damage.slot, kind) {
-        (Some(number), FindingKind::DamagedPage) => format!("page {number} at"),
-        (Some(number), _) => format!("slot {number} at"),
-        (None, _) => "at".to_owned(),
-    };
-    let Damage { what, slot, offset, expected, found } = damage;
-    let detail = format!("{place} byte {offset}: {what}: {expected} expected, found {found}");
-    let component = tree.component.clone();
-    let at = Some(Box::new(DamagedPlace { component, slot, offset, expected, found }));
-    Finding { at, ..Finding::new(kind, object, detail) }
+    finding.reported(&tree.component, recorded(tree, path))
 }
 
 /// Extended attributes of one entry are stored up to this many bytes in all: some file systems take
 /// values without limit, and an entry has to fit its manifest chunk.
 const XATTR_BYTES_MAX: usize = 1 << 20;
-
-/// Whether a finding says that content does not hold, although it could be read.
-pub(super) fn is_damage(finding: &EntryFinding) -> bool {
-    [DAMAGED_HEADER, DAMAGED_SLOT, DAMAGED_PAGE].contains(&finding.code)
-}
 
 /// How many findings one entry keeps.
 const FINDINGS_MAX: usize = 100;

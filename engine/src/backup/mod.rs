@@ -12,6 +12,7 @@ mod names;
 mod parent;
 mod record;
 mod span;
+mod tables;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -36,6 +37,7 @@ use crate::manifest::ManifestWriter;
 use crate::pattern::Patterns;
 use crate::pipeline::{StoreOptions, store_chunks};
 use crate::progress::{Cancel, Event, Observer};
+use crate::proof::{is_provable, prove};
 use crate::repository::Repository;
 use crate::session::{Begun, Session};
 use crate::snapshot::{Listing, Named};
@@ -104,6 +106,9 @@ pub struct BackupOptions {
     pub force: bool,
     /// Change nothing; report what would be stored.
     pub dry_run: bool,
+    /// Prove the snapshot before it is committed; only one of a deployment can be. A dry run stores
+    /// nothing that could be proved.
+    pub prove: bool,
     /// Make no snapshot when a header, slot or page of the source does not hold.
     pub fail_on_corruption: bool,
     /// Threads that read, cut, hash and compress.
@@ -251,9 +256,9 @@ pub fn backup_guarded(
     if run.left_out_total > run.left_out.len() as u64 {
         facts.insert("left_out_total".to_owned(), run.left_out_total.to_string());
     }
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         time,
-        end: (options.clock)(),
+        end: String::new(),
         host: options.host.clone(),
         kind: kind.to_owned(),
         group: group_name,
@@ -279,11 +284,35 @@ pub fn backup_guarded(
         set: None,
         program: options.program.clone(),
     };
+    if options.prove && !options.dry_run && is_provable(&snapshot) {
+        add_proof(repository, options, &mut snapshot, observer)?;
+    }
+    snapshot.end = (options.clock)();
     let id = match options.dry_run {
         true => None,
-        false => Some(session.commit(&snapshot)?),
+        false => {
+            tables::name(repository, session.id(), &mut snapshot, observer)?;
+            Some(session.commit(&snapshot)?)
+        }
     };
     Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
+}
+
+/// Proves a snapshot from what the repository has of it, and adds to it what came of that.
+fn add_proof(
+    repository: &Repository,
+    options: &BackupOptions,
+    snapshot: &mut Snapshot,
+    observer: &dyn Observer,
+) -> Result<()> {
+    observer.event(Event::Stage("proof"));
+    let outcome = prove(repository, snapshot, &options.cancel)?;
+    for finding in &outcome.findings.listed {
+        observer.event(Event::Finding(finding));
+    }
+    snapshot.findings.append(outcome.findings);
+    snapshot.proof = Some(outcome.proof);
+    Ok(())
 }
 
 impl BackupOptions {

@@ -1,12 +1,14 @@
 //! The system of record: which column data is left out because it can be loaded again, and whether
 //! somebody said yes to that.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
 use super::{BackupOptions, same_source};
+use crate::columnstore::SegmentPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::to_json;
 use crate::format::snapshot::{RecordLeftOut, SystemOfRecord};
@@ -28,6 +30,8 @@ const NAMED_MAX: usize = 5;
 pub struct RecordOptions {
     /// The settings; fingerprint and what is left out are filled in by the backup.
     pub record: SystemOfRecord,
+    /// The tables of the object ids that are left out, where tables were chosen by name.
+    pub table_of: BTreeMap<u32, String>,
     /// Whether leaving out was confirmed for this run.
     pub apply: bool,
 }
@@ -90,11 +94,14 @@ pub(crate) fn left_out_of(
             {
                 let below = left_out.path.strip_prefix(&tree.recorded).unwrap_or(&left_out.path);
                 let (files, bytes) = measure(options, tree, below.to_owned())?;
+                let oid = SegmentPath::oid_of_directory(below.as_os_str().as_bytes());
+                let table = oid.and_then(|oid| asked.table_of.get(&oid)).cloned();
                 record.left_out.push(RecordLeftOut {
                     component: left_out.component,
                     path: encode_path(&left_out.path),
                     files,
                     bytes,
+                    table: table.unwrap_or_default(),
                 });
             }
         }
@@ -165,10 +172,12 @@ fn measure(options: &BackupOptions, tree: &SourceTree, below: PathBuf) -> Result
 }
 
 /// Returns the hash of everything a confirmation is about: the settings, the deployment, and which
-/// rules of which DB Roots leave something out. Not what is there tonight.
+/// rules of which DB Roots leave something out. Not what is there tonight: with patterns of tables
+/// the rules are those of the tables that match now, and the patterns and the steps stand for them.
 fn fingerprint(options: &BackupOptions, record: &SystemOfRecord) -> String {
     let rules = |tree: &SourceTree| {
         let rules = tree.leave_out.iter().filter(|rule| rule.reason == LEFT_TO_THE_RECORD);
+        let rules = rules.filter(|_| record.tables.is_empty());
         rules.map(|rule| rule.glob.clone()).collect::<Vec<_>>()
     };
     let trees: Vec<_> = options
@@ -177,9 +186,10 @@ fn fingerprint(options: &BackupOptions, record: &SystemOfRecord) -> String {
         .filter(|tree| is_left_to_the_record(tree))
         .map(|tree| (&tree.component, encode_path(&tree.recorded), rules(tree)))
         .collect();
-    let SystemOfRecord { source, database, data, reload, .. } = record;
-    let settings = (options.source(), source, database, data, reload, trees);
-    hash_stored(&[&to_json(&settings)]).iter().map(|byte| format!("{byte:02x}")).collect()
+    let SystemOfRecord { source, database, data, tables, reload, .. } = record;
+    let settings = to_json(&(options.source(), source, database, data, reload, trees));
+    let patterns = if tables.is_empty() { Vec::new() } else { to_json(tables) };
+    hash_stored(&[&settings, &patterns]).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn not_confirmed(options: &BackupOptions, record: &SystemOfRecord) -> Error {

@@ -27,9 +27,9 @@ use crate::progress::Event;
 use crate::source::file::{next_data, read_politely};
 
 /// Finding codes of manifest entries for damage (FORMAT.md 5.3).
-pub(super) const DAMAGED_HEADER: u8 = 5;
-pub(super) const DAMAGED_SLOT: u8 = 6;
-pub(super) const DAMAGED_PAGE: u8 = 7;
+pub(super) const DAMAGED_HEADER: u8 = EntryFinding::DAMAGED_HEADER;
+pub(super) const DAMAGED_SLOT: u8 = EntryFinding::DAMAGED_SLOT;
+pub(super) const DAMAGED_PAGE: u8 = EntryFinding::DAMAGED_PAGE;
 
 /// Returns the finding of a damaged place.
 pub(super) fn finding_of(code: u8, damage: &Damage) -> EntryFinding {

@@ -5,6 +5,7 @@
 //! that names the place, what was expected and what was found.
 
 pub mod brm;
+pub mod catalog;
 pub mod page;
 pub mod segment;
 mod segment_path;

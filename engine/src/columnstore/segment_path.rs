@@ -60,6 +60,24 @@ impl SegmentPath {
         }
         Some(SegmentPath { oid, partition, segment })
     }
+
+    /// Returns the path below a DB Root.
+    pub fn below_db_root(&self) -> String {
+        let SegmentPath { oid, partition, segment } = self;
+        format!("{}/{partition:03}.dir/FILE{segment:03}.cdf", Self::directory_of(*oid))
+    }
+
+    /// Returns the object id that a directory below a DB Root is that of; `None` for any other path.
+    pub fn oid_of_directory(path: &[u8]) -> Option<u32> {
+        Self::parse(&[path, b"/000.dir/FILE000.cdf"].concat())
+            .map(|segment| segment.oid)
+            .filter(|oid| Self::directory_of(*oid).as_bytes() == path)
+    }
+
+    /// Returns the directory of an object below a DB Root: all its segment files are in it.
+    pub fn directory_of(oid: u32) -> String {
+        oid.to_be_bytes().map(|byte| format!("{byte:03}.dir")).join("/")
+    }
 }
 
 /// Reads a number of three decimal digits or more, none of them in vain.
@@ -94,6 +112,13 @@ mod tests {
             ("versionbuffer.cdf", None),
         ] {
             assert_eq!(parse(path), expected, "{path}");
+            if let Some((oid, partition, segment)) = expected {
+                let back = SegmentPath { oid, partition, segment }.below_db_root();
+                assert!(path.ends_with(&back), "{back}");
+                let directory = SegmentPath::directory_of(oid);
+                assert_eq!(SegmentPath::oid_of_directory(directory.as_bytes()), Some(oid));
+                assert_eq!(SegmentPath::oid_of_directory(&directory.as_bytes()[8..]), None);
+            }
         }
         for (oid, name) in [
             (999, "version-buffer"),

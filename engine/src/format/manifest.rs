@@ -5,8 +5,10 @@
 use std::cmp::Ordering;
 
 use super::extent::{Extent, put_extents, take_extents};
-use super::segment::SegmentFacts;
+use super::segment::{Damage, SegmentFacts};
+use super::text::encode;
 use super::wire::{Decoded, Reader, put_signed, put_string, put_varint};
+use crate::finding::{DamagedPlace, Finding, FindingKind};
 use crate::id::ChunkId;
 
 const CHUNK_TAG: [u8; 4] = *b"CVM1";
@@ -109,6 +111,54 @@ pub struct EntryFinding {
     pub code: u8,
     /// What was expected and found.
     pub detail: Vec<u8>,
+}
+
+impl EntryFinding {
+    /// Size or times changed while it was read.
+    pub const CHANGED: u8 = 1;
+    /// It, or a part of it, could not be read.
+    pub const UNREADABLE: u8 = 2;
+    /// It exists only during or after an interrupted write.
+    pub const INTERRUPTED: u8 = 3;
+    /// It is a link to something that is in no component.
+    pub const LINK_LEAVES: u8 = 4;
+    /// The header of a segment file does not hold.
+    pub const DAMAGED_HEADER: u8 = 5;
+    /// A slot of a segment file does not hold.
+    pub const DAMAGED_SLOT: u8 = 6;
+    /// A page of a tablespace does not hold.
+    pub const DAMAGED_PAGE: u8 = 7;
+
+    /// Returns the kind of finding that it is reported as.
+    pub fn kind(&self) -> FindingKind {
+        match self.code {
+            Self::CHANGED => FindingKind::ChangedWhileRead,
+            Self::INTERRUPTED => FindingKind::InterruptedWrite,
+            Self::LINK_LEAVES => FindingKind::LinkLeavesComponent,
+            Self::DAMAGED_HEADER => FindingKind::DamagedHeader,
+            Self::DAMAGED_SLOT => FindingKind::DamagedSlot,
+            Self::DAMAGED_PAGE => FindingKind::DamagedPage,
+            _ => FindingKind::Unreadable,
+        }
+    }
+
+    /// Whether content does not hold, although it could be read.
+    pub fn is_damage(&self) -> bool {
+        [Self::DAMAGED_HEADER, Self::DAMAGED_SLOT, Self::DAMAGED_PAGE].contains(&self.code)
+    }
+
+    /// Returns the finding as it is reported, about the entry's path in a component.
+    pub fn reported(&self, component: &str, object: String) -> Finding {
+        let kind = self.kind();
+        let Some(damage) = Damage::decode(&self.detail).filter(|_| self.is_damage()) else {
+            return Finding::new(kind, object, encode(&self.detail));
+        };
+        let detail = damage.told(if kind == FindingKind::DamagedPage { "page" } else { "slot" });
+        let Damage { slot, offset, expected, found, .. } = damage;
+        let component = component.to_owned();
+        let at = Some(Box::new(DamagedPlace { component, slot, offset, expected, found }));
+        Finding { at, ..Finding::new(kind, object, detail) }
+    }
 }
 
 /// One path of a component with all that restore needs.

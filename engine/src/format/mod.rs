@@ -7,6 +7,7 @@ pub mod config;
 pub mod extent;
 pub mod index;
 pub mod manifest;
+pub mod names;
 pub mod pack;
 pub mod segment;
 pub mod session;

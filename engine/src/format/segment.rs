@@ -108,6 +108,13 @@ impl Damage {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Says where it is, what was expected and what was found; `numbered` is what has a number there.
+    pub fn told(&self, numbered: &str) -> String {
+        let place = self.slot.map_or_else(String::new, |number| format!("{numbered} {number} "));
+        let Damage { what, offset, expected, found, .. } = self;
+        format!("{place}at byte {offset}: {what}: {expected} expected, found {found}")
+    }
+
     /// Reads the stored form; `None` when it is none.
     pub fn decode(detail: &[u8]) -> Option<Self> {
         serde_json::from_slice(detail).ok()

@@ -200,6 +200,9 @@ pub struct RecordLeftOut {
     pub files: u64,
     /// Their sizes added up.
     pub bytes: u64,
+    /// The table whose column or dictionary it is, where tables were chosen by name; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub table: String,
 }
 
 /// The system of record of a deployment, and what follows from it.
@@ -213,6 +216,9 @@ pub struct SystemOfRecord {
     pub database: String,
     /// The data files and directories, as the deployment names them, in text form.
     pub data: Vec<String>,
+    /// Patterns of the tables that are left to it, as `schema.table`; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
     /// The tables whose rows are not in the snapshot and how they get back, in order.
     pub reload: Vec<ReloadStep>,
     /// Tables of the steps that did not exist when the snapshot was made: dropped since the steps were

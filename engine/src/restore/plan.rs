@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statvfs;
 
 use super::RestoreOptions;
+use crate::columnstore::SegmentPath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::manifest::Node;
 use crate::format::snapshot::{Component, Snapshot};
 use crate::format::text::{decode_path, encode_path};
 use crate::manifest::ManifestReader;
+use crate::names::Oids;
 use crate::pattern::Patterns;
 use crate::repository::Repository;
 
@@ -39,13 +41,21 @@ pub struct Select {
     pub include: Patterns,
     /// Patterns none of which may match.
     pub exclude: Patterns,
+    /// Only segment files of these columns and dictionaries, in DB Roots; `None` means no matter.
+    pub oids: Option<Oids>,
 }
 
 impl Select {
     /// Selects everything.
     pub fn everything() -> Self {
         let none = || Patterns::new([]).expect("no pattern is malformed");
-        Select { components: Vec::new(), paths: Vec::new(), include: none(), exclude: none() }
+        Select {
+            components: Vec::new(),
+            paths: Vec::new(),
+            include: none(),
+            exclude: none(),
+            oids: None,
+        }
     }
 
     /// Whether nothing restricts it.
@@ -55,7 +65,10 @@ impl Select {
 
     /// Whether components are taken whole.
     pub fn takes_whole_components(&self) -> bool {
-        self.paths.is_empty() && self.include.is_empty() && self.exclude.is_empty()
+        self.paths.is_empty()
+            && self.include.is_empty()
+            && self.exclude.is_empty()
+            && self.oids.is_none()
     }
 
     /// Whether a component is meant.
@@ -63,12 +76,18 @@ impl Select {
         let below = |wanted: &str| {
             name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.components.is_empty() || self.components.iter().any(|wanted| below(wanted))
+        let has_segments = || name.starts_with("dbroot/");
+        (self.oids.is_none() || has_segments())
+            && (self.components.is_empty() || self.components.iter().any(|wanted| below(wanted)))
     }
 
     /// Whether an entry of a component is meant.
     pub fn takes(&self, component: &Component, path: &[u8]) -> bool {
-        self.takes_path(component, path)
+        let is_of_column = |oids: &Oids| {
+            SegmentPath::parse(path).is_some_and(|segment| oids.contains(&segment.oid))
+        };
+        self.oids.as_ref().is_none_or(is_of_column)
+            && self.takes_path(component, path)
             && (self.include.is_empty() || self.include.covers(path))
             && !self.exclude.covers(path)
     }

@@ -1,5 +1,6 @@
 //! The account: references and stored chunks, both in rising order of id, read in step.
 
+use super::nights::Nights;
 use super::{Amount, Chunks};
 use crate::error::Result;
 use crate::finding::{FINDINGS_LISTED_MAX, Finding, FindingKind};
@@ -54,12 +55,26 @@ pub(super) struct OfSnapshot {
     pub freed: Chunks,
 }
 
+/// What a group of content came to, in the snapshots asked for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OfGroup {
+    /// What it reaches.
+    pub reached: Chunks,
+    /// What only it does.
+    pub exclusive: Chunks,
+    /// Stored bytes of what it reaches that a later night than the first of its source brought...
+    pub added_later: u64,
+    /// ...and of what the last night did.
+    pub added_last: u64,
+}
+
 /// What all references came to.
 pub(super) struct Accounts<'a> {
     roots: &'a [Root<'a>],
     pub snapshots: Vec<OfSnapshot>,
-    /// What each group reaches, and what only it does, in the snapshots asked for.
-    pub groups: Vec<(Chunks, Chunks)>,
+    pub groups: Vec<OfGroup>,
+    /// Which night of its source each snapshot is.
+    nights: &'a Nights,
     /// What the snapshots asked for reach.
     pub selected: Chunks,
     pub reached: Chunks,
@@ -81,9 +96,10 @@ struct Copies {
 }
 
 impl<'a> Accounts<'a> {
-    pub fn new(roots: &'a [Root<'a>], groups: usize) -> Self {
+    pub fn new(roots: &'a [Root<'a>], groups: usize, nights: &'a Nights) -> Self {
         Accounts {
             roots,
+            nights,
             snapshots: vec![OfSnapshot::default(); roots.len()],
             groups: vec![Default::default(); groups],
             selected: Chunks::default(),
@@ -211,12 +227,15 @@ impl<'a> Accounts<'a> {
         if reached.is_selected {
             self.selected.of_mut(kind).add(one);
         }
+        let (is_later, is_last) = self.nights.of(reached.first);
         for group in &self.referring {
-            let (shared, exclusive) = &mut self.groups[*group as usize];
-            shared.of_mut(kind).add(one);
+            let group = &mut self.groups[*group as usize];
+            group.reached.of_mut(kind).add(one);
             if self.referring.len() == 1 {
-                exclusive.of_mut(kind).add(one);
+                group.exclusive.of_mut(kind).add(one);
             }
+            group.added_later += if is_later { one.stored_bytes } else { 0 };
+            group.added_last += if is_last { one.stored_bytes } else { 0 };
         }
     }
 

@@ -1,18 +1,30 @@
-//! What counts as what: groups of content by component, DB Root or column object.
+//! What counts as what: groups of content by component, DB Root, table, column or column object.
 
 use std::collections::HashMap;
 
-use super::{Chunks, GroupBy, GroupStats};
+use super::account::OfGroup;
+use super::labels::{Label, Labels};
+use super::{GroupBy, GroupStats};
 use crate::columnstore::SegmentPath;
 use crate::format::manifest::{Entry, Node};
-use crate::format::snapshot::{Component, Snapshot};
+use crate::format::snapshot::Component;
 use crate::reach::{Reached, Visitor};
+use crate::snapshot::Named;
 
 /// A group of content.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GroupName {
     /// A component, or a DB Root, which is one.
     Component(String),
+    /// A table, as `schema.table`.
+    Table(String),
+    /// A column with its dictionary.
+    Column {
+        /// Its table, as `schema.table`.
+        table: String,
+        /// Its name.
+        column: String,
+    },
     /// A column object: its number.
     Oid(u32),
     /// What is in no such group.
@@ -31,8 +43,12 @@ pub(super) struct Groups {
     by: GroupBy,
     /// Deployments by number; plain paths have the empty name.
     deployments: Vec<String>,
-    /// Components by number: the deployment's number and the name.
-    components: Vec<(u32, String)>,
+    /// Components by number: the deployment's number, the name, and which names hold in it.
+    components: Vec<(u32, String, u32)>,
+    /// The names of tables and columns, where these are groups.
+    labels: Labels,
+    /// The number of the group of a name in a deployment.
+    labelled: HashMap<(u32, Label), u32>,
     /// The number of each group.
     numbers: HashMap<(u32, GroupName), u32>,
     groups: Vec<(u32, GroupName)>,
@@ -50,11 +66,13 @@ fn intern<T: PartialEq>(list: &mut Vec<T>, thing: T) -> u32 {
 }
 
 impl Groups {
-    pub fn new(by: GroupBy) -> Self {
+    pub fn new(by: GroupBy, labels: Labels) -> Self {
         Groups {
             by,
             deployments: Vec::new(),
             components: Vec::new(),
+            labels,
+            labelled: HashMap::new(),
             numbers: HashMap::new(),
             groups: Vec::new(),
             sums: Vec::new(),
@@ -78,19 +96,25 @@ impl Groups {
     }
 
     /// Returns the groups with what they reach, by deployment and name.
-    pub fn rows(self, accounts: &[(Chunks, Chunks)]) -> Vec<GroupStats> {
+    pub fn rows(self, accounts: &[OfGroup], nights: &dyn Fn(&str) -> u64) -> Vec<GroupStats> {
         if self.by == GroupBy::Nothing {
             return Vec::new();
         }
         let groups = self.groups.into_iter().zip(self.sums).zip(accounts);
         let mut rows: Vec<GroupStats> = groups
-            .map(|(((deployment, name), sums), (reached, exclusive))| GroupStats {
-                deployment: self.deployments[deployment as usize].clone(),
-                name,
-                files: sums.files,
-                logical_bytes: sums.logical_bytes,
-                reached: *reached,
-                exclusive: *exclusive,
+            .map(|(((deployment, name), sums), account)| {
+                let deployment = self.deployments[deployment as usize].clone();
+                GroupStats {
+                    nights: nights(&deployment),
+                    deployment,
+                    name,
+                    files: sums.files,
+                    logical_bytes: sums.logical_bytes,
+                    reached: account.reached,
+                    exclusive: account.exclusive,
+                    added_later: account.added_later,
+                    added_last: account.added_last,
+                }
             })
             // Of snapshots that were not asked for.
             .filter(|row| row.files > 0 || row.reached.all().chunks > 0)
@@ -100,32 +124,59 @@ impl Groups {
     }
 }
 
-impl Visitor for Groups {
-    fn component(&mut self, snapshot: &Snapshot, component: &Component) -> u32 {
-        let deployment = match snapshot.kind.as_str() {
-            "deployment" => snapshot.group.clone(),
-            _ => String::new(),
+/// Returns the name that rows of a snapshot's deployment stand under; empty for plain paths.
+pub(super) fn deployment_of(named: &Named) -> &str {
+    match named.snapshot.kind.as_str() {
+        "deployment" => &named.snapshot.group,
+        _ => "",
+    }
+}
+
+impl Groups {
+    /// Returns the group of a segment file.
+    fn segment_group(&mut self, component: u32, oid: u32) -> u32 {
+        let (deployment, _, names) = self.components[component as usize];
+        let label = match self.by {
+            GroupBy::Table | GroupBy::Column => self.labels.label(names, oid, self.by),
+            _ => None,
         };
-        let deployment = intern(&mut self.deployments, deployment);
-        intern(&mut self.components, (deployment, component.name.clone()))
+        let Some(label) = label else { return self.number(deployment, GroupName::Oid(oid)) };
+        if let Some(number) = self.labelled.get(&(deployment, label)) {
+            return *number;
+        }
+        let number = self.number(deployment, self.labels.name(label));
+        self.labelled.insert((deployment, label), number);
+        number
+    }
+}
+
+impl Visitor for Groups {
+    fn component(&mut self, named: &Named, component: &Component) -> u32 {
+        let deployment = intern(&mut self.deployments, deployment_of(named).to_owned());
+        let names = self.labels.of_snapshot(named.id);
+        intern(&mut self.components, (deployment, component.name.clone(), names))
+    }
+
+    fn names_group(&mut self, named: &Named) -> u32 {
+        let deployment = intern(&mut self.deployments, deployment_of(named).to_owned());
+        self.number(deployment, GroupName::Rest)
     }
 
     fn manifest_group(&mut self, component: u32) -> u32 {
-        let (deployment, name) = &self.components[component as usize];
+        let (deployment, name, _) = &self.components[component as usize];
         let group = match self.by {
             GroupBy::Component => GroupName::Component(name.clone()),
             GroupBy::DbRoot if name.starts_with("dbroot/") => GroupName::Component(name.clone()),
-            GroupBy::DbRoot | GroupBy::Oid | GroupBy::Nothing => GroupName::Rest,
+            _ => GroupName::Rest,
         };
         self.number(*deployment, group)
     }
 
     fn entry(&mut self, component: u32, entry: &Entry, reached: &Reached) -> u32 {
-        let group = match (self.by, SegmentPath::parse(&entry.path)) {
-            (GroupBy::Oid, Some(segment)) => {
-                self.number(self.components[component as usize].0, GroupName::Oid(segment.oid))
-            }
-            _ => self.manifest_group(component),
+        let by_object = matches!(self.by, GroupBy::Table | GroupBy::Column | GroupBy::Oid);
+        let group = match SegmentPath::parse(&entry.path).filter(|_| by_object) {
+            Some(segment) => self.segment_group(component, segment.oid),
+            None => self.manifest_group(component),
         };
         if let Node::File { size, .. } = entry.node {
             let sums = &mut self.sums[group as usize];

@@ -89,6 +89,10 @@ struct GroupRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     component: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     oid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
@@ -96,6 +100,10 @@ struct GroupRow<'a> {
     total_file_count: u64,
     reached: ChunksFields,
     own: ChunksFields,
+    /// Stored bytes that came after the first night, on so many nights, and with the last one.
+    added_later_stored: u64,
+    nights: u64,
+    added_last_stored: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,6 +232,9 @@ struct FindSummary<'a> {
     hits: u64,
     snapshots_count: u64,
     snapshots_matched: u64,
+    /// Snapshots that need the chunk or pack for the names of their tables and columns.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    needed_as_names: &'a [SessionId],
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -343,6 +354,7 @@ impl Json {
             hits: report.matches,
             snapshots_count: report.snapshots,
             snapshots_matched: report.snapshots_matched,
+            needed_as_names: &report.needed_as_names,
             is_complete: searched.findings.is_empty(),
             findings: &searched.findings.counts,
             num_findings: searched.findings.total(),
@@ -383,20 +395,32 @@ fn snapshot_row(row: &SnapshotStats) -> SnapshotRow<'_> {
 }
 
 fn group_row(row: &GroupStats) -> GroupRow<'_> {
-    let (component, oid) = match &row.name {
-        GroupName::Component(name) => (Some(name.as_str()), None),
-        GroupName::Oid(oid) => (None, Some(*oid)),
-        GroupName::Rest => (None, None),
-    };
+    let mut fields = (None, None, None, None);
+    let (component, table, column, oid) = &mut fields;
+    match &row.name {
+        GroupName::Component(name) => *component = Some(name.as_str()),
+        GroupName::Table(name) => *table = Some(name.as_str()),
+        GroupName::Column { table: of, column: name } => {
+            (*table, *column) = (Some(of.as_str()), Some(name.as_str()));
+        }
+        GroupName::Oid(number) => *oid = Some(*number),
+        GroupName::Rest => {}
+    }
+    let (component, table, column, oid) = fields;
     GroupRow {
         deployment: &row.deployment,
         component,
+        table,
+        column,
         oid,
         class: oid.map(|oid| ObjectClass::of(oid).name()),
         total_restore_size: row.logical_bytes,
         total_file_count: row.files,
         reached: (&row.reached).into(),
         own: (&row.exclusive).into(),
+        added_later_stored: row.added_later,
+        nights: row.nights,
+        added_last_stored: row.added_last,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A plan and the settings, for people.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use colvault_engine::format::snapshot::{LeftOutRecord, RecordSource, SystemOfRecord};
@@ -124,17 +125,34 @@ fn record(planned: &Planned<'_>) -> Vec<String> {
 fn left_to_the_record(record: &SystemOfRecord) -> Vec<String> {
     let (files, sum) = record.left_out_sums();
     let mut lines = vec![format!(
-        "  left out: {}, {}; definitions, system catalog, extent map, data directory and \
+        "  left out{}: {}, {}; definitions, system catalog, extent map, data directory and \
          configuration are taken",
+        match record.tables.as_slice() {
+            [] => String::new(),
+            patterns => format!(", of {} alone", patterns.join(", ")),
+        },
         counted(files, "user segment file", "user segment files"),
         bytes(sum)
     )];
-    for left_out in record.left_out.iter().take(LEFT_OUT_SHOWN_MAX) {
-        let files = counted(left_out.files, "file", "files");
-        lines.push(format!("    {}: {files}, {}", left_out.path, bytes(left_out.bytes)));
+    // By table where tables were chosen by name, else by directory.
+    let mut rows: Vec<(&str, u64, u64)> = Vec::new();
+    let mut of_tables: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for left_out in &record.left_out {
+        match left_out.table.as_str() {
+            "" => rows.push((&left_out.path, left_out.files, left_out.bytes)),
+            table => {
+                let sums = of_tables.entry(table).or_default();
+                *sums = (sums.0 + left_out.files, sums.1 + left_out.bytes);
+            }
+        }
     }
-    if record.left_out.len() > LEFT_OUT_SHOWN_MAX {
-        let rest = record.left_out.len() - LEFT_OUT_SHOWN_MAX;
+    rows.extend(of_tables.into_iter().map(|(table, (files, sum))| (table, files, sum)));
+    for (what, files, sum) in rows.iter().take(LEFT_OUT_SHOWN_MAX) {
+        let files = counted(*files, "file", "files");
+        lines.push(format!("    {what}: {files}, {}", bytes(*sum)));
+    }
+    if rows.len() > LEFT_OUT_SHOWN_MAX {
+        let rest = rows.len() - LEFT_OUT_SHOWN_MAX;
         lines.push(format!("    and {} more; --json names them", count(rest as u64)));
     }
     lines

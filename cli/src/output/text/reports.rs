@@ -30,7 +30,9 @@ impl Text {
             match shown.by {
                 By::Snapshot => self.snapshot_rows(shown),
                 By::Time => self.time_rows(shown),
-                By::Component | By::Dbroot | By::Oid => self.group_rows(shown),
+                By::Component | By::Dbroot | By::Table | By::Column | By::Oid => {
+                    self.group_rows(shown)
+                }
             }
         }
         occupied_lines(shown.location, &report.occupied).iter().for_each(|line| self.say(line));
@@ -114,12 +116,17 @@ impl Text {
             names.push(("Deployment", Align::Left));
         }
         let heading = match shown.by {
+            By::Table => "Table",
+            By::Column => "Column",
             By::Oid => "Object",
             By::Dbroot => "DB Root",
             _ => "Component",
         };
         names.push((heading, Align::Left));
-        names.extend(["Files", "Size", "Unique", "Stored", "Own"].map(|n| (n, Align::Right)));
+        // Names are long: they have the room of a number that says little of them.
+        let has_files = !matches!(shown.by, By::Table | By::Column);
+        names.extend(has_files.then_some(("Files", Align::Right)));
+        names.extend(["Size", "Unique", "Stored", "Own", "A night"].map(|n| (n, Align::Right)));
         let mut table = Table::new(&names);
         for row in rows.iter().take(shown.limit) {
             let mut cells = Vec::new();
@@ -129,8 +136,11 @@ impl Text {
                     name => name.to_owned(),
                 });
             }
-            cells.push(group_name(&row.name));
-            cells.push(count(row.files));
+            cells.push(match row.name {
+                GroupName::Oid(_) if !has_files => format!("oid {}", group_name(&row.name)),
+                _ => group_name(&row.name),
+            });
+            cells.extend(has_files.then(|| count(row.files)));
             cells.extend(
                 [
                     row.logical_bytes,
@@ -140,12 +150,17 @@ impl Text {
                 ]
                 .map(bytes),
             );
+            cells.push(match row.nights {
+                0 => "-".to_owned(),
+                nights => bytes(row.added_later / nights),
+            });
             table.row(cells);
         }
         self.table(&table, rows.len(), shown.limit);
         self.say("");
         self.say("Size: of files, in each snapshot anew; Unique: raw bytes of chunks, each once");
-        self.say("Own: what is stored of it and of nothing else in the table");
+        self.say("Own: what is stored of it and of nothing else in the list");
+        self.say("A night: what each night after the first added, on average, stored");
         self.say("");
     }
 
@@ -263,6 +278,9 @@ impl Text {
             count(report.snapshots_matched),
             counted(report.snapshots, "snapshot", "snapshots")
         ));
+        for id in &report.needed_as_names {
+            self.out.line(&format!("names of tables and columns of snapshot {}", id.short()));
+        }
         self.findings(searched.findings);
         if !searched.findings.is_empty() {
             self.complain("what could not be read was not searched");
@@ -310,6 +328,8 @@ fn source(row: &SnapshotStats) -> String {
 fn group_name(name: &GroupName) -> String {
     match name {
         GroupName::Component(name) => name.clone(),
+        GroupName::Table(name) => name.clone(),
+        GroupName::Column { table, column } => format!("{table}.{column}"),
         GroupName::Rest => "the rest".to_owned(),
         GroupName::Oid(oid) => match ObjectClass::of(*oid) {
             ObjectClass::User => oid.to_string(),

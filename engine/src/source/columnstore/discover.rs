@@ -284,6 +284,14 @@ impl Configuration {
         fact("cluster_name", xml.cluster_name.clone());
         fact("config_revision", xml.config_revision.clone());
         fact("dbrm_root", xml.dbrm_root.as_ref().map(|path| path.display().to_string()));
+        for (element, name) in [
+            ("OIDBitmapFile", "oid_bitmap_file"),
+            ("TableLockSaveFile", "table_lock_file"),
+            ("TxnIDFile", "txn_id_file"),
+        ] {
+            let path = xml.system_files.iter().find(|(known, _)| *known == element);
+            fact(name, path.map(|(_, path)| path.display().to_string()));
+        }
         fact("version_buffer_size", xml.version_buffer_size.clone());
         fact("files_per_column_partition", Some(xml.files_per_column_partition.clone()));
         fact("extents_per_segment_file", Some(xml.extents_per_segment_file.clone()));

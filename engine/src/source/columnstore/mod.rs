@@ -28,7 +28,8 @@ pub use discover::{Deployment, Topology, discover};
 pub use interrupted::is_interrupted_write;
 pub use programs::{Program, programs};
 pub use record::{
-    DATA_FILES, LEFT_TO_THE_RECORD, columnstore_tables, leave_out_user_segments, take_data_files,
+    DATA_FILES, LEFT_TO_THE_RECORD, columnstore_tables, leave_out_tables, leave_out_user_segments,
+    take_data_files,
 };
 pub use rooted::{Resolved, Root};
 pub use running::{Running, running_daemons};

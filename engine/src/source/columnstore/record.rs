@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use super::discover::Deployment;
 use super::rooted::Root;
 use super::trees::{check_overlap, names_in};
+use crate::columnstore::SegmentPath;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::names::{Column, Table};
 use crate::source::{LeaveOut, SourceTree};
 
 /// The component that holds the data files of a system of record.
@@ -51,6 +53,53 @@ pub fn leave_out_user_segments(deployment: &mut Deployment) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Adds rules that leave out the segment files of some tables, columns and dictionaries, to every DB
+/// Root.
+///
+/// Errors: [`ErrorKind::Refused`] when an object is one of the system catalog, or of another table of
+/// `all` too: nobody can tell whose rows would be left out.
+pub fn leave_out_tables(
+    deployment: &mut Deployment,
+    chosen: &[&Table],
+    all: &[Table],
+) -> Result<()> {
+    let objects = |table: &Table| -> Vec<u32> {
+        let of_column = |column: &Column| [Some(column.oid), column.dictionary];
+        table.columns.iter().flat_map(of_column).flatten().collect()
+    };
+    let mut oids = BTreeSet::new();
+    for table in chosen {
+        for oid in objects(table) {
+            if oid < FIRST_USER_OID || !oids.insert(oid) {
+                return Err(of_no_single_table(oid, table));
+            }
+        }
+    }
+    let others = all.iter().filter(|table| !chosen.contains(table));
+    for table in others {
+        if let Some(oid) = objects(table).into_iter().find(|oid| oids.contains(oid)) {
+            return Err(of_no_single_table(oid, table));
+        }
+    }
+    for tree in &mut deployment.trees {
+        if tree.component.starts_with("dbroot/") {
+            tree.leave_out.extend(oids.iter().map(|oid| LeaveOut {
+                glob: format!("/{}", SegmentPath::directory_of(*oid)),
+                reason: LEFT_TO_THE_RECORD.into(),
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn of_no_single_table(oid: u32, table: &Table) -> Error {
+    let problem = format!(
+        "objects of one table each expected in the system catalog, found object id {oid}; nobody can \
+         tell whose rows would be left out, so none are"
+    );
+    Error::new(ErrorKind::Refused, format!("table {}", table.full_name()), problem)
 }
 
 /// Adds the component `record`: the data files that column data is loaded from.
@@ -258,6 +307,68 @@ mod tests {
                 "1000.dir",
             ] {
                 assert!(!patterns.covers(path.as_bytes()), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn tables_that_share_an_object_are_not_left_out() {
+        let table = |name: &str, oids: &[(u32, Option<u32>)]| Table {
+            schema: "dw".into(),
+            name: name.into(),
+            oid: 3000,
+            columns: oids
+                .iter()
+                .map(|(oid, dictionary)| Column {
+                    oid: *oid,
+                    dictionary: *dictionary,
+                    name: "c".into(),
+                    data_type: 6,
+                    length: 4,
+                    position: 0,
+                    compression: 2,
+                })
+                .collect(),
+        };
+        let deployment = || Deployment {
+            root: PathBuf::from("/"),
+            topology: super::super::Topology::SharedLocal,
+            name: String::new(),
+            trees: vec![SourceTree {
+                component: "dbroot/1".into(),
+                base: PathBuf::new(),
+                recorded: PathBuf::new(),
+                select: Vec::new(),
+                leave_out: Vec::new(),
+            }],
+            left_out: Vec::new(),
+            missing_optional: Vec::new(),
+            first_oid: String::new(),
+            credentials: Vec::new(),
+            facts: Default::default(),
+            notes: Vec::new(),
+        };
+        let one = table("one", &[(3001, Some(3009)), (3002, None)]);
+        for (other, chosen_too, problem) in [
+            (table("two", &[(3005, None)]), true, ""),
+            (table("two", &[(3009, None)]), false, "object id 3009"),
+            (table("two", &[(3005, Some(3002))]), false, "object id 3002"),
+            (table("two", &[(3005, Some(3002))]), true, "object id 3002"),
+            (table("two", &[(2999, None)]), true, "object id 2999"),
+        ] {
+            let all = [one.clone(), other];
+            let chosen: Vec<&Table> = if chosen_too { all.iter().collect() } else { vec![&all[0]] };
+            let mut found = deployment();
+            let result = leave_out_tables(&mut found, &chosen, &all);
+            let said = result.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains(problem) && result.is_err() != problem.is_empty(), "{said}");
+            if result.is_ok() {
+                let globs = found.trees[0].leave_out.iter().map(|rule| rule.glob.as_str());
+                let globs = Patterns::new(globs).unwrap();
+                for (oid, is_left_out) in [(3001, true), (3009, true), (3005, true), (3003, false)]
+                {
+                    assert_eq!(globs.covers(path_of(oid).as_bytes()), is_left_out, "{oid}");
+                }
             }
         }
     }

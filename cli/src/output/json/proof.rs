@@ -1,0 +1,33 @@
+//! `proof`: what came of `check --columnstore`.
+
+use std::collections::BTreeMap;
+
+use colvault_engine::finding::FindingKind;
+use colvault_engine::format::snapshot::Proof;
+use colvault_engine::id::SessionId;
+use serde::Serialize;
+
+use super::super::Proved;
+
+#[derive(Debug, Serialize)]
+pub(super) struct ProofLine<'a> {
+    snapshot_id: SessionId,
+    time: &'a str,
+    group: &'a str,
+    #[serde(flatten)]
+    proof: &'a Proof,
+    findings: &'a BTreeMap<FindingKind, u64>,
+    num_findings: u64,
+}
+
+pub(super) fn line<'a>(shown: &Proved<'a>) -> ProofLine<'a> {
+    let snapshot = &shown.named.snapshot;
+    ProofLine {
+        snapshot_id: shown.named.id,
+        time: &snapshot.time,
+        group: &snapshot.group,
+        proof: &shown.outcome.proof,
+        findings: &shown.findings.counts,
+        num_findings: shown.findings.total(),
+    }
+}

@@ -1,0 +1,471 @@
+//! Each rule of the proof against one real deployment that is damaged in just that way.
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
+
+use colvault_engine::finding::{Finding, FindingKind};
+use colvault_engine::format::snapshot::Verdict;
+use colvault_engine::proof::Rule;
+
+use crate::support::deployment::DBROOT;
+use crate::support::proof::{
+    CATALOG, COLUMN, DBRM, Live, in_data1, proof, repeated, segment, set_modified,
+};
+
+type Damage = Box<dyn Fn(&Live)>;
+
+/// A damage, the only finding it yields, where, and the rule that does not hold.
+struct Case {
+    what: &'static str,
+    damage: Damage,
+    kind: FindingKind,
+    /// The end of the object's name, and a part of the detail.
+    object: String,
+    detail: &'static str,
+    rule: Rule,
+}
+
+fn case(
+    what: &'static str,
+    kind: FindingKind,
+    rule: Rule,
+    object: impl Into<String>,
+    detail: &'static str,
+    damage: impl Fn(&Live) + 'static,
+) -> Case {
+    let damage = Box::new(damage);
+    Case { what, damage, kind, object: object.into(), detail, rule }
+}
+
+fn cases() -> Vec<Case> {
+    use FindingKind::*;
+    let column = || segment(COLUMN);
+    let mut cases = vec![
+        case(
+            "a file is gone",
+            MissingSegment,
+            Rule::ExtentHasSegment,
+            column(),
+            "1 extent of OID 3002",
+            |live| {
+                fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
+            },
+        ),
+        case(
+            "a file out of service is gone",
+            MissingSegment,
+            Rule::ExtentHasSegment,
+            column(),
+            "out of service",
+            |live| {
+                live.patch_extents(COLUMN, |extent| extent[38] = 2);
+                fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
+            },
+        ),
+        case(
+            "a directory where a file was",
+            MissingSegment,
+            Rule::ExtentHasSegment,
+            column(),
+            "it is not there",
+            |live| {
+                fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
+                fs::create_dir(live.path(&in_data1(COLUMN))).unwrap();
+            },
+        ),
+        case(
+            "extents of another DB Root",
+            MisplacedSegment,
+            Rule::ExtentHasSegment,
+            column(),
+            "DB Root 7 expected, as its 1 extent say, found on DB Root 1",
+            |live| {
+                live.patch_extents(COLUMN, |extent| extent[34] = 7);
+            },
+        ),
+        case(
+            "extents of a DB Root that is not there",
+            MissingDbRoot,
+            Rule::DbRootsComplete,
+            "dbroot/7",
+            "1 extent is on it",
+            |live| {
+                live.patch_extents(COLUMN, |extent| extent[34] = 7);
+                fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
+            },
+        ),
+        case(
+            "a high-water mark behind the slots",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            column(),
+            "block 66000, the high-water mark",
+            |live| {
+                live.patch_extents(COLUMN, |extent| {
+                    extent[24..28].copy_from_slice(&66_000u32.to_le_bytes())
+                });
+            },
+        ),
+        case(
+            "a high-water mark behind the blocks",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            column(),
+            "its header counts 100 blocks",
+            |live| {
+                live.patch_extents(COLUMN, |extent| {
+                    extent[24..28].copy_from_slice(&100u32.to_le_bytes())
+                });
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[32..40].copy_from_slice(&100u64.to_le_bytes())
+                });
+            },
+        ),
+        case(
+            "an uncompressed file cut off",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            segment(CATALOG),
+            "at least 73728 bytes expected",
+            |live| {
+                live.patch_extents(CATALOG, |extent| extent[24] = 8);
+                live.patch(&in_data1(CATALOG), |bytes| bytes.truncate(8 * 8192));
+            },
+        ),
+        case(
+            "an uncompressed file cut inside a block",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            segment(CATALOG),
+            "found 98303 bytes",
+            |live| {
+                live.patch(&in_data1(CATALOG), |bytes| bytes.truncate(12 * 8192 - 1));
+            },
+        ),
+        case(
+            "another width in the header",
+            HeaderDisagrees,
+            Rule::HeaderAgrees,
+            column(),
+            "its header says",
+            |live| {
+                live.patch(&in_data1(COLUMN), |bytes| bytes[40] = 8);
+            },
+        ),
+        case(
+            "another width in the extent map",
+            HeaderDisagrees,
+            Rule::HeaderAgrees,
+            column(),
+            "column width 2 expected",
+            |live| {
+                live.patch_extents(COLUMN, |extent| extent[36] = 2);
+            },
+        ),
+        case(
+            "another LBID in the header",
+            HeaderDisagrees,
+            Rule::HeaderAgrees,
+            column(),
+            "extents from LBIDs [",
+            |live| {
+                live.patch(&in_data1(COLUMN), |bytes| bytes[65] ^= 4);
+            },
+        ),
+        case(
+            "one LBID too many",
+            HeaderDisagrees,
+            Rule::HeaderAgrees,
+            column(),
+            "extents from LBIDs [",
+            |live| {
+                live.patch(&in_data1(COLUMN), |bytes| bytes[56] = 2);
+            },
+        ),
+        case(
+            "a file of an interrupted load",
+            SegmentWithoutExtent,
+            Rule::SegmentHasExtent,
+            "FILE001.cdf",
+            "left over from an interrupted load",
+            |live| {
+                let file = live.path(&in_data1(COLUMN));
+                fs::copy(&file, file.with_file_name("FILE001.cdf")).unwrap();
+            },
+        ),
+        case(
+            "a file of a dropped partition",
+            SegmentWithoutExtent,
+            Rule::SegmentHasExtent,
+            "001.dir/FILE000.cdf",
+            "OID 3002 has no partition 1",
+            |live| {
+                let other = live.path(&in_data1(COLUMN).replace("000.dir/FILE", "001.dir/FILE"));
+                fs::create_dir(other.parent().unwrap()).unwrap();
+                fs::copy(live.path(&in_data1(COLUMN)), other).unwrap();
+            },
+        ),
+        case(
+            "a file of a dropped table",
+            SegmentWithoutExtent,
+            Rule::SegmentHasExtent,
+            segment(99_999),
+            "as OID 99999 is free",
+            |live| {
+                let other = live.path(&in_data1(99_999));
+                fs::create_dir_all(other.parent().unwrap()).unwrap();
+                fs::copy(live.path(&in_data1(COLUMN)), other).unwrap();
+            },
+        ),
+        case(
+            "an OID that is free",
+            OidNotTaken,
+            Rule::OidTaken,
+            "oidbitmap",
+            "found free: 3002",
+            |live| {
+                live.patch(&format!("{DBRM}/oidbitmap"), |bytes| {
+                    bytes[2048 + 3002 / 8] &= !(0x80 >> (3002 % 8))
+                });
+            },
+        ),
+        case(
+            "no OID is taken",
+            OidNotTaken,
+            Rule::OidTaken,
+            "oidbitmap",
+            "1001, 1002, 1003, 1004, 1005 and 123 more",
+            |live| {
+                live.patch(&format!("{DBRM}/oidbitmap"), |bytes| {
+                    bytes[2048..2048 + (1 << 21)].fill(0)
+                });
+            },
+        ),
+        case(
+            "a table lock",
+            TableLocked,
+            Rule::NoTableLock,
+            "tablelocks",
+            "the table with OID 3001, held by cpimport (process 77)",
+            |live| {
+                // One lock: its number, table, process, state, session, transaction, time, owner, DB Roots.
+                let mut lock = vec![1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0];
+                for field in [3001u32, 77, 0, 0, 0] {
+                    lock.extend(field.to_le_bytes());
+                }
+                lock.extend(1_700_000_000i64.to_le_bytes());
+                lock.extend(b"\x08\0cpimport\x01\0\x01\0\0\0");
+                live.patch(&format!("{DBRM}/tablelocks"), |bytes| *bytes = lock);
+            },
+        ),
+        case(
+            "locked versions",
+            LockedVersion,
+            Rule::NoLockedVersion,
+            "BRM_saves_vss",
+            "found 2 of 98",
+            |live| {
+                live.patch(&format!("{DBRM}/BRM_saves_vss"), |bytes| {
+                    bytes[8 + 24 + 13] = 1;
+                    bytes[8 + 240 + 13] = 1;
+                });
+            },
+        ),
+        case(
+            "versions of the future",
+            UnknownVersion,
+            Rule::VersionsKnown,
+            "BRM_saves_vss",
+            "versions up to 9",
+            |live| {
+                live.patch(&format!("{DBRM}/SMTxnID"), |bytes| bytes[0] = 9);
+            },
+        ),
+        case(
+            "a chunk that is being written",
+            InterruptedWrite,
+            Rule::NoRollbackFile,
+            "FILE000.cdf.chk",
+            "earlier content",
+            |live| {
+                fs::write(live.path(&format!("{}.chk", in_data1(COLUMN))), b"earlier").unwrap();
+            },
+        ),
+        case(
+            "a load that was not finished",
+            InterruptedWrite,
+            Rule::NoRollbackFile,
+            "bulkRollback/3000",
+            "bulk load",
+            |live| {
+                fs::create_dir_all(live.path(&format!("{DBROOT}/bulkRollback"))).unwrap();
+                fs::write(live.path(&format!("{DBROOT}/bulkRollback/3000")), b"# VERSION: 4\n")
+                    .unwrap();
+            },
+        ),
+        case(
+            "a statement that was not finished",
+            InterruptedWrite,
+            Rule::NoRollbackFile,
+            "dbrm/DMLLog_12_1",
+            "statement",
+            |live| {
+                fs::write(live.path(&format!("{DBRM}/DMLLog_12_1")), b"chk").unwrap();
+            },
+        ),
+        case(
+            "a link in place of a file",
+            LinkLeavesComponent,
+            Rule::SegmentReadWhole,
+            column(),
+            "/srv/elsewhere",
+            |live| {
+                fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
+                symlink("/srv/elsewhere", live.path(&in_data1(COLUMN))).unwrap();
+            },
+        ),
+        case(
+            "a link to another file",
+            MissingSegment,
+            Rule::ExtentHasSegment,
+            column(),
+            "found symlink",
+            |live| {
+                fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
+                symlink("FILE001.cdf.old", live.path(&in_data1(COLUMN))).unwrap();
+            },
+        ),
+        case(
+            "a header that makes no sense",
+            DamagedHeader,
+            Rule::SlotsHold,
+            column(),
+            "8192",
+            |live| {
+                live.patch(&in_data1(COLUMN), |bytes| bytes[4096] ^= 1);
+            },
+        ),
+        case(
+            "a compressed file cut off",
+            DamagedHeader,
+            Rule::SlotsHold,
+            column(),
+            "the size of the file",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes.truncate(bytes.len() - 8192)),
+        ),
+        case(
+            "a slot whose bytes are others",
+            DamagedSlot,
+            Rule::SlotsHold,
+            column(),
+            "slot 0 at byte 8192: checksum",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes[8192 + 1000] ^= 1),
+        ),
+        case(
+            "a journal of an earlier set",
+            JournalOfAnotherSet,
+            Rule::JournalCurrent,
+            "BRM_saves_journal",
+            "that was written before it",
+            |live| {
+                let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
+                // A high-water mark is set: one record of the command's number and something.
+                fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+                set_modified(&journal, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+            },
+        ),
+        case(
+            "a save that was interrupted",
+            JournalOfAnotherSet,
+            Rule::JournalCurrent,
+            "BRM_saves_journal",
+            "saving it was interrupted",
+            |live| {
+                let path = |name: &str| live.path(&format!("{DBRM}/{name}"));
+                for suffix in ["em", "vss", "vbbm"] {
+                    fs::copy(
+                        path(&format!("BRM_saves_{suffix}")),
+                        path(&format!("BRM_savesA_{suffix}")),
+                    )
+                    .unwrap();
+                }
+                fs::write(path("BRM_saves_current"), "BRM_savesA\n").unwrap();
+                let hour = Duration::from_secs(3600);
+                set_modified(&path("BRM_saves_em"), SystemTime::now() + hour);
+            },
+        ),
+    ];
+    for (name, content) in [
+        ("BRM_saves_current", &b"BRM_saves_old\n"[..]),
+        ("BRM_saves_em", b"extents"),
+        ("BRM_saves_vss", b""),
+        ("BRM_saves_vbbm", b""),
+        ("BRM_saves_journal", b"\0\0\0\0"),
+        ("SMTxnID", b"\x01"),
+        ("tablelocks", b"\x07\0\0\0"),
+        ("oidbitmap", b"taken"),
+    ] {
+        let path = format!("{DBRM}/{name}");
+        let (malformed, gone) = (path.clone(), path);
+        cases.push(case(
+            "a file of the BRM makes no sense",
+            UnreadableBrm,
+            Rule::BrmReadable,
+            name,
+            "malformed at byte",
+            move |live| fs::write(live.path(&malformed), content).unwrap(),
+        ));
+        cases.push(case(
+            "a file of the BRM is gone",
+            UnreadableBrm,
+            Rule::BrmReadable,
+            name,
+            "it is not there",
+            move |live| fs::remove_file(live.path(&gone)).unwrap(),
+        ));
+    }
+    cases
+}
+
+/// Catches a rule that is not checked, a damage that is found twice or as something else, one that
+/// makes another rule fail as well, and a proof that comes out otherwise when it is repeated.
+#[test]
+fn each_damage_yields_its_own_finding_once() {
+    let live = Live::sample();
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut wrong = String::new();
+    for case in cases() {
+        (case.damage)(&live);
+        let snapshot = live.backup().snapshot;
+        let again = repeated(&live.store);
+        let listed = &snapshot.findings.listed;
+        let is_it = |finding: &Finding| {
+            finding.kind == case.kind
+                && finding.object.ends_with(&case.object)
+                && finding.detail.contains(case.detail)
+        };
+        let proof = proof(&snapshot);
+        let failed = proof.rules.iter().filter(|(_, times)| times.failed > 0);
+        let failed: Vec<&str> = failed.map(|(name, _)| name.as_str()).collect();
+        let repeated = [again.findings.listed, again.repeated.listed].concat();
+        let holds = listed.len() == 1
+            && is_it(&listed[0])
+            && proof.verdict == Verdict::Refuted
+            && failed == [case.rule.name()]
+            && again.proof == *proof
+            && repeated == *listed;
+        if !holds {
+            let (what, object, again) = (case.what, case.object, again.proof);
+            let _ = writeln!(wrong, "{what}, {object}: {listed:#?} {proof:#?} {again:#?}");
+        }
+        rules.push(case.rule);
+        live.mend();
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    let untried: Vec<_> = Rule::ALL.iter().filter(|rule| !rules.contains(rule)).collect();
+    assert_eq!(untried, Vec::<&Rule>::new(), "every rule has a damage of its own");
+    let snapshot = live.backup().snapshot;
+    assert_eq!(proof(&snapshot).verdict, Verdict::Proved, "mended");
+}
