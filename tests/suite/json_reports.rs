@@ -368,7 +368,7 @@ fn messages_have_known_fields_and_true_figures() {
     let [Message::GroupStats(column)] = &rows[..] else { panic!("one row: {rows:?}") };
     assert_eq!((column.deployment.as_str(), column.oid.is_some()), ("shop", true));
     assert!(["user", "system-catalog"].contains(&column.class.as_deref().unwrap()));
-    assert!(column.total_file_count == 2 && column.total_restore_size == 20_000);
+    assert!(column.total_file_count == 2 && column.total_restore_size == 16_384);
     assert_eq!((&column.own, column.reached.data.blobs), (&column.reached, 1));
 
     let ran = place.expect(0, "diff -r @/repository --json latest~1 latest").silent();
