@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{backup, check, diff, dump, find, init, ls, plan, restore, snapshots, stats};
+use crate::commands::{
+    backup, check, diff, dump, find, init, inspect, ls, plan, restore, snapshots, stats,
+};
 use crate::exit;
 
 /// The whole command line.
@@ -99,6 +101,13 @@ pub enum Command {
     Find(find::FindArgs),
     /// Write a file to standard output, or a directory as a tar stream
     Dump(dump::DumpArgs),
+    /// Show what a file of ColumnStore says, and what in it does not hold
+    ///
+    /// Knows segment files, the files of the BRM (extent map of version 4 or 5, vss, vbbm, journal,
+    /// current set, OID bitmap, last transaction, table locks) and tablespaces of InnoDB, by their
+    /// content where that tells, else by their name. A file of a snapshot is read from the repository,
+    /// verified, and not restored. Ends with exit code 3 when something in the file does not hold.
+    Inspect(inspect::InspectArgs),
     /// Back up, restore and compare a small bundled deployment
     ///
     /// Works in a directory of its own below $TMPDIR, with a repository and a cache of its own.

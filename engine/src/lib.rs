@@ -65,5 +65,7 @@ pub mod find;
 
 pub mod dump;
 
+pub mod inspect;
+
 #[cfg(feature = "testing")]
 pub mod testing;

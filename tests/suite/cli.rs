@@ -20,7 +20,7 @@ use crate::support::program::{
 };
 use crate::support::{require_root, wait_until_not_racy};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "init",
     "plan",
     "backup",
@@ -32,6 +32,7 @@ const COMMANDS: [&str; 12] = [
     "diff",
     "find",
     "dump",
+    "inspect",
     "demo",
 ];
 

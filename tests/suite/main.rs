@@ -21,6 +21,7 @@ mod find;
 mod format;
 mod full_disk;
 mod generated;
+mod inspect;
 mod json;
 mod json_reports;
 mod model;

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod init;
+pub mod inspect;
 pub mod ls;
 pub mod plan;
 pub mod restore;
@@ -50,6 +51,7 @@ pub fn run(
         Command::Diff(args) => diff::run(args, &context),
         Command::Find(args) => find::run(args, &context),
         Command::Dump(args) => dump::run(args, &context),
+        Command::Inspect(args) => inspect::run(args, &context),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args, &context),
     }

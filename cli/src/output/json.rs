@@ -3,6 +3,7 @@
 //! `snapshots` writes one array, as restic does. Everything goes to standard output but
 //! `exit_error`, which goes to standard error.
 
+mod inspect;
 mod plan;
 mod proof;
 mod reports;
@@ -28,8 +29,8 @@ use super::progress::{Figures, Progress};
 use super::reload;
 use super::stream::Stream;
 use super::{
-    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Planned, Proved, Restored, Searched, Snapshots,
+    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
+    Output, Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -53,7 +54,7 @@ enum Message<'a> {
     Initialized(Initialized<'a>),
     Summary(Summary<'a>),
     Proof(proof::ProofLine<'a>),
-    Snapshot(SnapshotLine<'a>),
+    Snapshot(Box<SnapshotLine<'a>>),
     Node(NodeLine<'a>),
 }
 
@@ -385,7 +386,7 @@ impl Output for Json {
     }
 
     fn listing(&self, named: &Named) {
-        self.out.line(&encoded(&Message::Snapshot(snapshot_line(named))));
+        self.out.line(&encoded(&Message::Snapshot(Box::new(snapshot_line(named)))));
     }
 
     fn listed(&self, listed: &ListedEntry<'_>) {
@@ -469,6 +470,10 @@ impl Output for Json {
 
     fn dumped(&self, dumped: &Dumped<'_>) {
         self.show_dumped(dumped);
+    }
+
+    fn inspected(&self, inspected: &Inspected<'_>) {
+        self.show_inspected(inspected);
     }
 
     fn is_for_programs(&self) -> bool {

@@ -3,6 +3,7 @@
 //! Commands hand over reports and never ask which renderer they talk to. Results go to standard
 //! output; in text, what is wrong goes to standard error.
 
+mod inspect;
 pub mod json;
 mod progress;
 pub mod reload;
@@ -33,6 +34,7 @@ use crate::args::Globals;
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
 use crate::source::{Source, Surroundings};
+pub use inspect::Inspected;
 pub use reports::{ChangedLine, Compared, Counted, Dumped, Searched};
 
 /// A repository that was just created.
@@ -199,6 +201,8 @@ pub trait Output: Observer {
     fn searched(&self, searched: &Searched<'_>);
     /// Shows what was dumped, unless that itself stands on standard output.
     fn dumped(&self, dumped: &Dumped<'_>);
+    /// Shows what a file says.
+    fn inspected(&self, inspected: &Inspected<'_>);
     /// Whether every line on standard output is a message for programs.
     fn is_for_programs(&self) -> bool;
     /// Shows a step of the demonstration, or what came of it.

@@ -84,6 +84,26 @@ impl Table {
     }
 }
 
+/// Hands on the lines of a table whose rows are made twice, the first time for their widths: none is
+/// kept, however many there are.
+pub fn each_line<const N: usize>(
+    columns: [(&str, Align); N],
+    rows: impl Iterator<Item = [String; N]> + Clone,
+    mut each: impl FnMut(&str),
+) {
+    let table = Table::new(&columns);
+    let headings = columns.map(|(name, _)| name.to_owned());
+    let mut widths = headings.clone().map(|heading| width(&heading));
+    for row in rows.clone() {
+        for (wide, cell) in widths.iter_mut().zip(&row) {
+            *wide = width(cell).max(*wide);
+        }
+    }
+    each(&table.line(&headings, &widths));
+    each(&"-".repeat(widths.iter().sum::<usize>() + 2 * N.saturating_sub(1)));
+    rows.for_each(|row| each(&table.line(&row, &widths)));
+}
+
 /// Text is not shortened below this many characters: ids, and times to the minute, stay whole.
 const SHORTENED_MIN: usize = 16;
 
@@ -123,6 +143,17 @@ mod tests {
         assert_eq!(table.lines_within(200), table.lines());
         // Where there is no room at all it is too wide, and whole where it matters.
         assert_eq!(table.lines_within(1)[2], "0123abcd  /var/lib…ßer.frm  1023.9 MiB");
+    }
+
+    #[test]
+    fn rows_that_are_not_kept_look_like_those_that_are() {
+        let columns = [("Name", Align::Left), ("Size", Align::Right)];
+        let rows = [["größer", "1 B"], ["x", "1023 B"]].map(|row| row.map(str::to_owned));
+        let mut table = Table::new(&columns);
+        rows.iter().for_each(|row| table.row(row.to_vec()));
+        let mut lines = Vec::new();
+        each_line(columns, rows.into_iter(), |line| lines.push(line.to_owned()));
+        assert_eq!(lines, table.lines());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Text for people: what happened, what it cost, what to do next.
 
+mod inspect;
 mod plan;
 mod proof;
 mod reports;
@@ -18,8 +19,8 @@ use super::reload;
 use super::stream::Stream;
 use super::table::{Align, Table};
 use super::{
-    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, ListedEntry, Output,
-    Planned, Proved, Restored, Searched, Snapshots,
+    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
+    Output, Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -309,6 +310,10 @@ impl Output for Text {
 
     fn dumped(&self, dumped: &Dumped<'_>) {
         self.show_dumped(dumped);
+    }
+
+    fn inspected(&self, inspected: &Inspected<'_>) {
+        self.show_inspected(inspected);
     }
 
     fn is_for_programs(&self) -> bool {

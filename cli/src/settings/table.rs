@@ -140,13 +140,14 @@ mod tests {
     use clap::CommandFactory;
 
     /// Options that are no settings, and why.
-    const NOT_KEPT: [(&str, &[&str]); 14] = [
+    const NOT_KEPT: [(&str, &[&str]); 15] = [
         // How this one run speaks, and where settings are read from.
         ("", &["json", "quiet", "verbose", "config", "profile"]),
         // What this one run does.
         ("backup", &["force", "dry_run", "apply_record"]),
         ("plan", &["force", "show_settings"]),
         ("snapshots", &["ids", "host", "tag", "latest"]),
+        ("inspect", &["file", "snapshot", "slot", "oid", "component", "host", "tag"]),
         ("ls", &["snapshot", "paths", "component", "long", "recursive", "host", "tag"]),
         (
             "restore",

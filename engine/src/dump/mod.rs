@@ -6,26 +6,24 @@
 //! error, and an archive lacks its end, so that whoever reads it notices.
 
 mod archive;
+mod place;
 mod sequence;
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, Node, compare_paths};
-use crate::format::snapshot::{Component, Snapshot};
-use crate::format::text::{decode_path, encode};
 use crate::manifest::{ManifestReader, MetaReader};
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::Repository;
-use crate::restore::{LinkGroup, Select, link_group};
+use crate::restore::{LinkGroup, link_group};
 use crate::snapshot::Named;
+use place::{Place, damaged, entries_at, entry_at, no_file, nothing_there, places, several_there};
+pub(crate) use place::{file_at, shown};
 use sequence::Sequence;
 
 /// What to dump.
@@ -75,26 +73,20 @@ pub fn dump(
     out: &mut dyn Write,
     observer: &dyn Observer,
 ) -> Result<DumpReport> {
-    let places = places(&named.snapshot, options)?;
-    if options.path.is_none() {
+    let path = options.path.as_deref();
+    let places = places(&named.snapshot, &options.components, path)?;
+    let Some(path) = path else {
         let places: Vec<_> = places.iter().collect();
         return Dump::new(repository, options, observer).archive(&places, out);
-    }
-    let nothing = || {
-        let object = format!("snapshot {}", named.id.short());
-        Error::new(ErrorKind::NotFound, object, "nothing in it is named like that")
     };
-    let mut found = Vec::new();
-    for place in &places {
-        found.extend(entry_at(repository, place.component, &place.path)?.map(|e| (place, e)));
-    }
+    let found = entries_at(repository, &places)?;
     if options.archive && !found.is_empty() {
         let places: Vec<_> = found.iter().map(|(place, _)| *place).collect();
         return Dump::new(repository, options, observer).archive(&places, out);
     }
     let is_directory = |(_, entry): &(&Place<'_>, Entry)| entry.node == Node::Directory;
     match &found[..] {
-        [] => Err(nothing()),
+        [] => Err(nothing_there(named)),
         [(place, entry)] if !is_directory(&found[0]) => {
             Dump::new(repository, options, observer).file(place, entry, out)
         }
@@ -102,86 +94,8 @@ pub fn dump(
             let places: Vec<_> = all.iter().map(|(place, _)| *place).collect();
             Dump::new(repository, options, observer).archive(&places, out)
         }
-        several => {
-            let names: Vec<_> = several.iter().map(|(p, _)| p.component.name.as_str()).collect();
-            let problem =
-                format!("one component expected, several have such a path: {}", names.join(", "));
-            Err(Error::new(ErrorKind::Invalid, shown_option(options), problem))
-        }
+        several => Err(several_there(path, several)),
     }
-}
-
-fn shown_option(options: &DumpOptions) -> String {
-    encode(options.path.as_deref().unwrap_or_default())
-}
-
-/// A subtree of a component; the whole when the path is empty.
-struct Place<'a> {
-    component: &'a Component,
-    path: Vec<u8>,
-    /// What stands before paths in an archive.
-    prefix: Vec<u8>,
-}
-
-/// Returns where a path may be in each component.
-fn places<'a>(snapshot: &'a Snapshot, options: &DumpOptions) -> Result<Vec<Place<'a>>> {
-    let select = Select { components: options.components.clone(), ..Select::everything() };
-    for wanted in &options.components {
-        let one = Select { components: vec![wanted.clone()], ..Select::everything() };
-        if !snapshot.components.iter().any(|component| one.takes_component(&component.name)) {
-            let names: Vec<_> = snapshot.components.iter().map(|c| c.name.as_str()).collect();
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("component {wanted:?}"),
-                format!("one of the snapshot's components expected: {}", names.join(", ")),
-            ));
-        }
-    }
-    let mut places = Vec::new();
-    for component in &snapshot.components {
-        if !select.takes_component(&component.name) {
-            continue;
-        }
-        let Some(path) = path_in(component, options.path.as_deref()) else { continue };
-        let is_plain = snapshot.kind == "paths" && component.name == "files";
-        let prefix = if is_plain { Vec::new() } else { format!("{}/", component.name).into() };
-        places.push(Place { component, path, prefix });
-    }
-    Ok(places)
-}
-
-/// Returns a wanted path relative to a component; `None` when it is outside.
-fn path_in(component: &Component, wanted: Option<&[u8]>) -> Option<Vec<u8>> {
-    let Some(wanted) = wanted else { return Some(Vec::new()) };
-    let plain = |path: &Path| {
-        let path: std::path::PathBuf = path.components().collect();
-        path.as_os_str().as_bytes().to_vec()
-    };
-    let wanted = Path::new(OsStr::from_bytes(wanted));
-    if wanted.is_relative() {
-        return Some(plain(wanted));
-    }
-    let base = decode_path(&component.path);
-    match wanted.strip_prefix(&base) {
-        Ok(below) => Some(plain(below)),
-        Err(_) => base.starts_with(wanted).then(Vec::new),
-    }
-}
-
-/// Turns what cannot be read of a manifest into damage.
-fn damaged(component: &Component, error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::Corrupt => Error::corrupt(
-            format!("component {}", component.name),
-            format!("a part of its manifest cannot be had: {error}"),
-        ),
-        _ => error,
-    }
-}
-
-/// Returns the entry of a path.
-fn entry_at(repository: &Repository, component: &Component, path: &[u8]) -> Result<Option<Entry>> {
-    ManifestReader::new(repository, component).find(path).map_err(|error| damaged(component, error))
 }
 
 /// One dump as it goes.
@@ -217,15 +131,7 @@ impl<'a> Dump<'a> {
             Node::File { size, .. } => {
                 self.observer.event(Event::Expected { entries: 1, bytes: size });
             }
-            Node::Unreadable { size } => {
-                let problem = format!("its {size} bytes could not be read when it was backed up");
-                return Err(Error::new(ErrorKind::NotFound, &*shown, problem));
-            }
-            _ => {
-                let problem =
-                    format!("a file or a directory expected, found a {}", entry.node.type_name());
-                return Err(Error::new(ErrorKind::Invalid, &*shown, problem));
-            }
+            _ => return Err(no_file(place.component, entry, "a file or a directory")),
         }
         (self.report.entries, self.report.files) = (1, 1);
         let (repository, options, observer) = (self.repository, self.options, self.observer);
@@ -368,10 +274,4 @@ impl<'a> Dump<'a> {
         self.observer.event(Event::Done { entries: 1, bytes: 0 });
         Ok(())
     }
-}
-
-/// Returns a path as the source named it, for messages.
-fn shown(component: &Component, path: &[u8]) -> Arc<str> {
-    let full = decode_path(&component.path).join(OsStr::from_bytes(path));
-    Arc::from(encode(full.as_os_str().as_bytes()))
 }

@@ -78,7 +78,7 @@ impl OidBitmap {
     fn find(&self, mut oid: u32, is_taken: bool) -> Option<u32> {
         let uniform = if is_taken { 0 } else { 0xff };
         while oid <= OID_MAX {
-            if oid % 8 == 0 && self.taken.get(oid as usize / 8) == Some(&uniform) {
+            if oid.is_multiple_of(8) && self.taken.get(oid as usize / 8) == Some(&uniform) {
                 oid += 8;
             } else if self.is_taken(oid) == is_taken {
                 return Some(oid);

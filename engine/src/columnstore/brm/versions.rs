@@ -29,6 +29,11 @@ pub struct Version {
 }
 
 impl Versions {
+    /// Whether a file begins like one of these.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.first_chunk() == Some(&MAGIC.to_le_bytes())
+    }
+
     /// Reads the file, which must be filled to the byte. One of no bytes at all is malformed: the
     /// server does not load it.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
