@@ -569,6 +569,12 @@ fn snapshots_say_what_they_hold_and_what_they_lack() {
     assert_eq!(snapshot.id, place.snapshots("repository")[0]);
     assert_eq!(snapshot.short_id, snapshot.id[..8]);
     assert_eq!(snapshot.summary, summary.figures);
+    // A file beside a segment file is left over from an interrupted write.
+    let proof = snapshot.proof.as_ref().expect("a deployment is proved");
+    assert_eq!(summary.rest.proof.as_ref(), Some(proof));
+    assert_eq!((proof.verdict.as_str(), proof.rules["no-rollback-file"].failed), ("refuted", 1));
+    assert_eq!((proof.extents, proof.segment_files, proof.rules["slots-hold"].checked), (1, 1, 1));
+    assert!(proof.unchecked.is_empty() && proof.left_out.is_empty(), "{proof:?}");
     assert_eq!((snapshot.hostname.as_str(), snapshot.group.as_str()), ("db1", "warehouse"));
     assert_eq!(
         (snapshot.kind.as_str(), snapshot.topology.as_str()),
