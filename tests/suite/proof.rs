@@ -267,8 +267,14 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
     told.run(1, "check -r @/repository --columnstore latest~1");
     told.run(2, "check -r @/repository --host db1");
     told.run(1, "check -r @/repository --columnstore latest --host db2");
-    told.run(0, "snapshots -r @/repository");
     told.compare("proof.txt");
+    let listed = place.expect(0, "snapshots -r @/repository").silent().out;
+    let words: Vec<&str> = listed
+        .lines()
+        .filter(|line| line.contains("db1"))
+        .map(|line| line.split_whitespace().nth(6).unwrap())
+        .collect();
+    assert_eq!(words, ["proved", "-", "refuted"], "{listed}");
 
     let json = place.expect(3, &format!("check -r @/repository --columnstore {lacking} --json"));
     let lines: Vec<serde_json::Value> =
