@@ -69,10 +69,8 @@ pub fn of_deployment(deployment: &Deployment) -> Result<Option<Names>> {
 /// Where the files of the BRM are.
 struct BrmFiles {
     component: String,
-    /// The directory, below the component's base.
-    directory: PathBuf,
-    /// The beginning of their names.
-    prefix: String,
+    /// The beginning of their paths, below the component's base.
+    root: PathBuf,
 }
 
 impl BrmFiles {
@@ -85,12 +83,7 @@ impl BrmFiles {
             inside.find(|(name, _)| name.starts_with("dbroot/"))
         });
         let (component, path) = inside.unwrap_or((BRM_DEFAULT.0, Path::new(BRM_DEFAULT.1)));
-        let prefix = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        BrmFiles {
-            component: component.to_owned(),
-            directory: path.parent().map(Path::to_owned).unwrap_or_default(),
-            prefix: prefix.unwrap_or_default(),
-        }
+        BrmFiles { component: component.to_owned(), root: path.to_owned() }
     }
 }
 
@@ -185,7 +178,7 @@ impl Files for OnHost<'_> {
 
 /// Reads the catalog.
 fn read(files: &mut dyn Files, brm: &BrmFiles) -> Result<Names> {
-    let path = brm.directory.join(format!("{}_current", brm.prefix));
+    let path = CurrentSet::Base.file(&brm.root, "_current");
     let set = match files.read(&brm.component, &path, 0, BLOCK_BYTES as u64) {
         Ok(text) => {
             CurrentSet::decode(&text).map_err(|error| error.in_object(encode_path(&path)))?
@@ -194,7 +187,7 @@ fn read(files: &mut dyn Files, brm: &BrmFiles) -> Result<Names> {
         Err(error) if error.kind() == ErrorKind::NotFound => CurrentSet::Base,
         Err(error) => return Err(error),
     };
-    let path = brm.directory.join(format!("{}_em", set.prefix()));
+    let path = set.file(&brm.root, "_em");
     let map = files.read(&brm.component, &path, 0, EXTENT_MAP_BYTES_MAX)?;
     let map = ExtentMap::decode(&map).map_err(|error| error.in_object(encode_path(&path)))?;
     let mut extents: Vec<MapExtent> =

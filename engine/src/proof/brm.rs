@@ -97,8 +97,8 @@ impl Prover<'_> {
         let root = fact("dbrm_root").unwrap_or_else(|| DBRM_ROOT_DEFAULT.into());
         let beside = |name: &str| root.with_file_name(name);
         Paths {
-            current: with_suffix(&root, "_current"),
-            journal: with_suffix(&root, "_journal"),
+            current: CurrentSet::Base.file(&root, "_current"),
+            journal: CurrentSet::Base.file(&root, "_journal"),
             transactions: fact("txn_id_file").unwrap_or_else(|| beside("SMTxnID")),
             locks: fact("table_lock_file").unwrap_or_else(|| beside("tablelocks")),
             bitmap: fact("oid_bitmap_file").unwrap_or_else(|| beside("oidbitmap")),
@@ -314,21 +314,10 @@ struct Paths {
 }
 
 impl Paths {
-    /// Returns the path of a file of a set. DBRMRoot is the beginning of the names of the base set.
+    /// Returns the path of a file of a set.
     fn of_set(&self, set: CurrentSet, suffix: &str) -> PathBuf {
-        let letter = match set {
-            CurrentSet::Base => "",
-            CurrentSet::A => "A",
-            CurrentSet::B => "B",
-        };
-        with_suffix(&self.root, &format!("{letter}{suffix}"))
+        set.file(&self.root, suffix)
     }
-}
-
-fn with_suffix(root: &Path, suffix: &str) -> PathBuf {
-    let mut name = root.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Who locks which table.

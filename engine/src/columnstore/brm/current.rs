@@ -3,6 +3,8 @@
 //! Source: the server's brm/slavecomm.cpp, 1904-1979, and brm/save_brm.cpp, 50-115. Servers that
 //! save to A and B in turn used to write whole paths; newer ones write the name alone.
 
+use std::path::{Path, PathBuf};
+
 use crate::format::wire::{Decoded, Malformed};
 
 /// A set of BRM files: extent map, versions and block map that were saved together.
@@ -39,11 +41,40 @@ impl CurrentSet {
             CurrentSet::B => "BRM_savesB",
         }
     }
+
+    /// Returns the path of one of its files, by how their names end: `_em`, `_vss`, `_vbbm`.
+    ///
+    /// `root` is DBRMRoot of Columnstore.xml: the beginning of the paths of the base set, to which the
+    /// files that all sets share belong, `_current` and `_journal`.
+    pub fn file(self, root: &Path, suffix: &str) -> PathBuf {
+        let letter = match self {
+            CurrentSet::Base => "",
+            CurrentSet::A => "A",
+            CurrentSet::B => "B",
+        };
+        let mut path = root.as_os_str().to_owned();
+        path.push(letter);
+        path.push(suffix);
+        path.into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_a_set_begin_with_what_the_configuration_says() {
+        let root = Path::new("/data/dbrm/saved");
+        for (set, suffix, path) in [
+            (CurrentSet::Base, "_current", "/data/dbrm/saved_current"),
+            (CurrentSet::Base, "_em", "/data/dbrm/saved_em"),
+            (CurrentSet::A, "_vss", "/data/dbrm/savedA_vss"),
+            (CurrentSet::B, "_vbbm", "/data/dbrm/savedB_vbbm"),
+        ] {
+            assert_eq!(set.file(root, suffix), Path::new(path));
+        }
+    }
 
     #[test]
     fn names_are_read_with_and_without_a_path_and_a_line_end() {
