@@ -57,6 +57,11 @@ impl Table {
         format!("{}.{}", self.schema, self.name)
     }
 
+    /// Returns the object ids of its columns and dictionaries.
+    pub fn oids(&self) -> impl Iterator<Item = u32> {
+        self.columns.iter().flat_map(|column| [Some(column.oid), column.dictionary]).flatten()
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         put_string(out, self.schema.as_bytes());
         put_string(out, self.name.as_bytes());

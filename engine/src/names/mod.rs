@@ -120,8 +120,7 @@ impl Names {
 
 /// Returns the object ids of the columns and dictionaries of some tables.
 pub fn oids_of<'a>(tables: impl IntoIterator<Item = &'a Table>) -> Oids {
-    let columns = tables.into_iter().flat_map(|table| &table.columns);
-    columns.flat_map(|column| [Some(column.oid), column.dictionary]).flatten().collect()
+    tables.into_iter().flat_map(Table::oids).collect()
 }
 
 /// Returns the catalog's own table that an object id belongs to, as `schema.table`.

@@ -10,7 +10,7 @@ use super::rooted::Root;
 use super::trees::{check_overlap, names_in};
 use crate::columnstore::SegmentPath;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::names::{Column, Table};
+use crate::format::names::Table;
 use crate::source::{LeaveOut, SourceTree};
 
 /// The component that holds the data files of a system of record.
@@ -65,13 +65,9 @@ pub fn leave_out_tables(
     chosen: &[&Table],
     all: &[Table],
 ) -> Result<()> {
-    let objects = |table: &Table| -> Vec<u32> {
-        let of_column = |column: &Column| [Some(column.oid), column.dictionary];
-        table.columns.iter().flat_map(of_column).flatten().collect()
-    };
     let mut oids = BTreeSet::new();
     for table in chosen {
-        for oid in objects(table) {
+        for oid in table.oids() {
             if oid < FIRST_USER_OID || !oids.insert(oid) {
                 return Err(of_no_single_table(oid, table));
             }
@@ -79,7 +75,7 @@ pub fn leave_out_tables(
     }
     let others = all.iter().filter(|table| !chosen.contains(table));
     for table in others {
-        if let Some(oid) = objects(table).into_iter().find(|oid| oids.contains(oid)) {
+        if let Some(oid) = table.oids().find(|oid| oids.contains(oid)) {
             return Err(of_no_single_table(oid, table));
         }
     }
@@ -280,6 +276,7 @@ fn numbers_from(least: u8) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::names::Column;
     use crate::pattern::Patterns;
 
     fn path_of(oid: u32) -> String {
