@@ -234,12 +234,12 @@ fn slots_that_move_are_the_same_chunks() {
     assert_eq!(report.snapshot.findings.listed, []);
     // The header, and at most the end of slot 1.
     assert!(stats.data_chunks <= 2, "{stats:?}");
-    assert_eq!(stats.slots_verified + stats.slots_known, old.len() as u64 - 1);
-    assert!(stats.slots_verified <= 1, "{stats:?}");
+    assert_eq!(stats.verified.slots_verified + stats.verified.slots_known, old.len() as u64 - 1);
+    assert!(stats.verified.slots_verified <= 1, "{stats:?}");
 }
 
 fn counts(report: &BackupReport) -> (u64, u64) {
-    (report.snapshot.stats.slots_verified, report.snapshot.stats.slots_known)
+    (report.snapshot.stats.verified.slots_verified, report.snapshot.stats.verified.slots_known)
 }
 
 /// Catches a program that verifies what is known again, at the cost of a pass over everything, and one
@@ -300,10 +300,10 @@ fn every_slot_and_page_of_a_real_night_is_verified() {
     let report = store.backup(night);
     let stats = &report.snapshot.stats;
     assert_eq!(report.snapshot.findings.listed, []);
-    assert_eq!(stats.slots_verified + stats.slots_known, read.slots, "{stats:?}");
+    assert_eq!(stats.verified.slots_verified + stats.verified.slots_known, read.slots, "{stats:?}");
     // Undo tablespaces are no `.ibd` and not among those the reader counts.
-    assert!(stats.pages_verified + stats.pages_known >= read.pages, "{stats:?}");
-    assert_eq!((stats.slots_not_verifiable, stats.pages_not_verifiable), (0, 0));
+    assert!(stats.verified.pages_verified + stats.verified.pages_known >= read.pages, "{stats:?}");
+    assert_eq!((stats.verified.slots_not_verifiable, stats.verified.pages_not_verifiable), (0, 0));
 
     let repository = store.open().unwrap();
     repository.load_index(&NullObserver).unwrap();
@@ -370,7 +370,7 @@ fn a_flipped_bit_in_a_page_is_found_and_an_unknown_form_is_only_counted() {
             let report = Store::memory().backup(source.path());
             let expected = (FindingKind::DamagedPage, Some(number as u64), (number as u64) << 14);
             assert_eq!(places(&report.snapshot.findings.listed), [expected], "byte {at}");
-            assert_eq!(report.snapshot.stats.pages_verified, used.len() as u64 - 1);
+            assert_eq!(report.snapshot.stats.verified.pages_verified, used.len() as u64 - 1);
         }
     }
     // The version of a key in the first four bytes of a page: it is encrypted.
@@ -379,7 +379,10 @@ fn a_flipped_bit_in_a_page_is_found_and_an_unknown_form_is_only_counted() {
     let report = Store::memory().backup(source.path());
     assert_eq!(report.snapshot.findings.listed, []);
     let stats = &report.snapshot.stats;
-    assert_eq!((stats.pages_verified, stats.pages_not_verifiable), (used.len() as u64 - 1, 1));
+    assert_eq!(
+        (stats.verified.pages_verified, stats.verified.pages_not_verifiable),
+        (used.len() as u64 - 1, 1)
+    );
 }
 
 /// Catches a snapshot that is made although the user asked for none, an exit code that says all is well,

@@ -17,7 +17,7 @@ use colvault_engine::format::config::CutterParameters;
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
     BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, Snapshot, SnapshotState,
-    SystemOfRecord,
+    SystemOfRecord, Verified,
 };
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
@@ -122,12 +122,8 @@ struct BackupFigures<'a> {
     bytes_deduplicated: u64,
     packs_added: u64,
     indexes_added: u64,
-    slots_verified: u64,
-    slots_known: u64,
-    slots_not_verifiable: u64,
-    pages_verified: u64,
-    pages_known: u64,
-    pages_not_verifiable: u64,
+    #[serde(flatten)]
+    verified: Verified,
 }
 
 #[derive(Debug, Serialize)]
@@ -548,12 +544,7 @@ fn figures<'a>(
         bytes_deduplicated: stats.bytes_deduplicated,
         packs_added: stats.packs,
         indexes_added: stats.indexes,
-        slots_verified: stats.slots_verified,
-        slots_known: stats.slots_known,
-        slots_not_verifiable: stats.slots_not_verifiable,
-        pages_verified: stats.pages_verified,
-        pages_known: stats.pages_known,
-        pages_not_verifiable: stats.pages_not_verifiable,
+        verified: stats.verified,
     }
 }
 

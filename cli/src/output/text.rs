@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::manifest::Node;
-use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState, Verdict};
+use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState, Verdict, Verified};
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
@@ -380,7 +380,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         ),
         added(stats),
     ];
-    lines.extend(verified(stats));
+    lines.extend(verified(&stats.verified));
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
     }
@@ -398,10 +398,10 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
 }
 
 /// What was verified while it was read, where there was something to verify.
-fn verified(stats: &BackupStats) -> Option<String> {
+fn verified(of: &Verified) -> Option<String> {
     let kinds = [
-        (stats.slots_verified, stats.slots_known, stats.slots_not_verifiable, "slot", "slots"),
-        (stats.pages_verified, stats.pages_known, stats.pages_not_verifiable, "page", "pages"),
+        (of.slots_verified, of.slots_known, of.slots_not_verifiable, "slot", "slots"),
+        (of.pages_verified, of.pages_known, of.pages_not_verifiable, "page", "pages"),
     ];
     let parts = kinds.into_iter().filter(|(new, known, unknown, ..)| new + known + unknown > 0);
     let parts: Vec<_> = parts

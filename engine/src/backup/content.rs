@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use rustix::fs::FileType;
 
 use super::layout::{Recognised, recognise};
-use super::span::{Span, SpanReader, Verified};
+use super::span::{Span, SpanReader};
 use super::{is_racy, recorded};
 use crate::chunker::Cutters;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +22,7 @@ use crate::finding::Finding;
 use crate::format::extent::{Extent, SPAN_BYTES};
 use crate::format::manifest::{Entry, EntryFinding, Time};
 use crate::format::segment::SegmentFacts;
+use crate::format::snapshot::Verified;
 use crate::manifest::fold_extents;
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};

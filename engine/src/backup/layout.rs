@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::span::{DAMAGED_HEADER, finding_of};
 use crate::columnstore::SegmentPath;
 use crate::columnstore::page::Tablespace;
-use crate::columnstore::segment::{BLOCK_BYTES, FACTS_BYTES, Segment, header_length};
+use crate::columnstore::segment::{BLOCK_BYTES, FACTS_BYTES, Segment};
 use crate::format::extent::{SPAN_BYTES, SPAN_SLOTS};
 use crate::format::manifest::EntryFinding;
 use crate::format::segment::SegmentFacts;
@@ -51,15 +51,15 @@ pub(super) fn recognise(file: &File, size: u64, path: &[u8]) -> Recognised {
         Some(bytes)
     };
     let Some(first) = read(BLOCK_BYTES) else { return plain };
-    let Some(length) = header_length(&first) else {
+    let Ok(segment) = Segment::read(&first, size, |length| read(length).ok_or(())) else {
+        return plain;
+    };
+    let Some(segment) = segment else {
         return match Tablespace::recognise(&first, size) {
             Some(tablespace) => Recognised { layout: Layout::Tablespace(tablespace), ..plain },
             None => plain,
         };
     };
-    // One byte more tells how the first slot is packed.
-    let Some(header) = read(length as u64 + 1) else { return plain };
-    let segment = Segment::decode(&header, size);
     let faults = segment.faults.iter().map(|fault| finding_of(DAMAGED_HEADER, fault)).collect();
     match segment.compressed_facts() {
         Some(facts) => Recognised {

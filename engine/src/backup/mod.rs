@@ -654,7 +654,7 @@ impl Run<'_> {
         match outcome {
             Outcome::Read(content) => {
                 self.stats.bytes_read += content.read;
-                content.verified.count(&mut self.stats);
+                self.stats.verified.add(&content.verified);
                 let node = Node::File { size: content.size, extents: content.extents };
                 let (path, stat) = (found.path.clone(), &content.stat);
                 let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);

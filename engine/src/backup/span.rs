@@ -20,7 +20,7 @@ use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::EntryFinding;
 use crate::format::segment::Damage;
-use crate::format::snapshot::BackupStats;
+use crate::format::snapshot::Verified;
 use crate::manifest::store_list;
 use crate::pipeline::Added;
 use crate::progress::Event;
@@ -45,39 +45,6 @@ const CAREFUL_BYTES: usize = 4096;
 
 /// Tablespaces are cut in blocks of a page, or of so many bytes where pages are smaller.
 const PAGES_BYTES_MIN: usize = 16 << 10;
-
-/// How many slots and pages were looked at.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Verified {
-    pub slots: u64,
-    pub slots_known: u64,
-    pub slots_not_verifiable: u64,
-    pub pages: u64,
-    pub pages_known: u64,
-    pub pages_not_verifiable: u64,
-}
-
-impl Verified {
-    /// Adds what another span gave.
-    pub fn add(&mut self, other: &Verified) {
-        self.slots += other.slots;
-        self.slots_known += other.slots_known;
-        self.slots_not_verifiable += other.slots_not_verifiable;
-        self.pages += other.pages;
-        self.pages_known += other.pages_known;
-        self.pages_not_verifiable += other.pages_not_verifiable;
-    }
-
-    /// Adds these to what a backup counts.
-    pub fn count(&self, stats: &mut BackupStats) {
-        stats.slots_verified += self.slots;
-        stats.slots_known += self.slots_known;
-        stats.slots_not_verifiable += self.slots_not_verifiable;
-        stats.pages_verified += self.pages;
-        stats.pages_known += self.pages_known;
-        stats.pages_not_verifiable += self.pages_not_verifiable;
-    }
-}
 
 /// What one span gave.
 #[derive(Default)]
@@ -286,7 +253,7 @@ impl SpanReader<'_> {
                 return Ok(());
             }
             match verify_slot(slot, number, range.start, compression) {
-                SlotState::Holds => span.verified.slots += 1,
+                SlotState::Holds => span.verified.slots_verified += 1,
                 SlotState::NotVerifiable => span.verified.slots_not_verifiable += 1,
                 SlotState::Damaged(damage) => span.damage.push(finding_of(DAMAGED_SLOT, &damage)),
             }
@@ -438,7 +405,7 @@ impl SpanReader<'_> {
             }
             match tablespace.verify(page, number) {
                 PageState::Unused => {}
-                PageState::Holds => span.verified.pages += 1,
+                PageState::Holds => span.verified.pages_verified += 1,
                 PageState::NotVerifiable => span.verified.pages_not_verifiable += 1,
                 PageState::Damaged(damage) => span.damage.push(finding_of(DAMAGED_PAGE, &damage)),
             }

@@ -177,6 +177,18 @@ pub fn header_length(first: &[u8]) -> Option<usize> {
 }
 
 impl Segment {
+    /// Reads the header of a file of `size` bytes whose first 8 KiB (or all it has) are `first`; `read`
+    /// returns so many bytes from its beginning, or fewer where it ends. `None` when it has no header.
+    pub fn read<E>(
+        first: &[u8],
+        size: u64,
+        read: impl FnOnce(u64) -> Result<Vec<u8>, E>,
+    ) -> Result<Option<Self>, E> {
+        let Some(length) = header_length(first) else { return Ok(None) };
+        // One byte more tells how the first slot is packed, which the header must agree with.
+        Ok(Some(Segment::decode(&read(length as u64 + 1)?, size)))
+    }
+
     /// Reads a header: `bytes` are those of [`header_length`], and as much of the first slot as there
     /// is; `size` is the file's. Never fails: what does not hold is a fault.
     pub fn decode(bytes: &[u8], size: u64) -> Self {

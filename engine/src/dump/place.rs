@@ -159,6 +159,5 @@ pub fn damaged(component: &Component, error: Error) -> Error {
 
 /// Returns a path as the source named it, for messages.
 pub(crate) fn shown(component: &Component, path: &[u8]) -> Arc<str> {
-    let full = decode_path(&component.path).join(OsStr::from_bytes(path));
-    Arc::from(encode(full.as_os_str().as_bytes()))
+    component.recorded(path).into()
 }

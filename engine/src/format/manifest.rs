@@ -8,7 +8,7 @@ use super::extent::{Extent, put_extents, take_extents};
 use super::segment::{Damage, SegmentFacts};
 use super::text::encode;
 use super::wire::{Decoded, Reader, put_signed, put_string, put_varint};
-use crate::finding::{DamagedPlace, Finding, FindingKind};
+use crate::finding::{Finding, FindingKind};
 use crate::id::ChunkId;
 
 const CHUNK_TAG: [u8; 4] = *b"CVM1";
@@ -154,10 +154,7 @@ impl EntryFinding {
             return Finding::new(kind, object, encode(&self.detail));
         };
         let detail = damage.told(if kind == FindingKind::DamagedPage { "page" } else { "slot" });
-        let Damage { slot, offset, expected, found, .. } = damage;
-        let component = component.to_owned();
-        let at = Some(Box::new(DamagedPlace { component, slot, offset, expected, found }));
-        Finding { at, ..Finding::new(kind, object, detail) }
+        Finding { at: Some(damage.place(component)), ..Finding::new(kind, object, detail) }
     }
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::wire::{Decoded, Reader, put_varint};
+use crate::finding::DamagedPlace;
 
 /// What the header of a segment file said when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +114,17 @@ impl Damage {
         let place = self.slot.map_or_else(String::new, |number| format!("{numbered} {number} "));
         let Damage { what, offset, expected, found, .. } = self;
         format!("{place}at byte {offset}: {what}: {expected} expected, found {found}")
+    }
+
+    /// Returns the place for programs, in a file of a component.
+    pub fn place(&self, component: &str) -> Box<DamagedPlace> {
+        Box::new(DamagedPlace {
+            component: component.to_owned(),
+            slot: self.slot,
+            offset: self.offset,
+            expected: self.expected.clone(),
+            found: self.found.clone(),
+        })
     }
 
     /// Reads the stored form; `None` when it is none.

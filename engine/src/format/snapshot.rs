@@ -1,9 +1,12 @@
 //! The snapshot: the small root of everything a backup stored. Source: FORMAT.md 6.3.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::{decode_path, encode_path};
 use crate::finding::Findings;
 use crate::id::{ChunkId, SessionId};
 
@@ -80,6 +83,13 @@ pub struct Component {
     pub counts: Counts,
 }
 
+impl Component {
+    /// Returns the path of an entry as the source named it, in text form.
+    pub fn recorded(&self, path: &[u8]) -> String {
+        encode_path(&decode_path(&self.path).join(OsStr::from_bytes(path)))
+    }
+}
+
 /// Something left out, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOutRecord {
@@ -133,24 +143,39 @@ pub struct BackupStats {
     pub packs: u64,
     /// Index objects written.
     pub indexes: u64,
+    /// What of it was verified as it was read.
+    #[serde(flatten)]
+    pub verified: Verified,
+}
+
+/// How many slots and pages were looked at while they were read. Not in snapshots made before that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verified {
     /// Slots of segment files whose signature, length and checksum were verified and hold.
-    #[serde(default)]
     pub slots_verified: u64,
     /// Slots that were read and whose chunks were all known: verified when these were stored.
-    #[serde(default)]
     pub slots_known: u64,
     /// Slots packed in a way that is not known.
-    #[serde(default)]
     pub slots_not_verifiable: u64,
     /// InnoDB pages whose checksum was verified and holds.
-    #[serde(default)]
     pub pages_verified: u64,
     /// InnoDB pages that were read and whose chunks were known.
-    #[serde(default)]
     pub pages_known: u64,
     /// InnoDB pages that are encrypted, compressed or of an older form.
-    #[serde(default)]
     pub pages_not_verifiable: u64,
+}
+
+impl Verified {
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Verified) {
+        self.slots_verified += other.slots_verified;
+        self.slots_known += other.slots_known;
+        self.slots_not_verifiable += other.slots_not_verifiable;
+        self.pages_verified += other.pages_verified;
+        self.pages_known += other.pages_known;
+        self.pages_not_verifiable += other.pages_not_verifiable;
+    }
 }
 
 /// Where the column data of a deployment has its origin.

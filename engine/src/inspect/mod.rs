@@ -20,7 +20,7 @@ use crate::columnstore::brm::{
 use crate::columnstore::segment::Header;
 use crate::columnstore::{SegmentPath, segment as format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::finding::{DamagedPlace, Finding, FindingKind, Findings};
+use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::segment::Damage;
 use crate::progress::{Cancel, Event, Observer};
 pub use file::{FileBytes, HostFile, StoredFile};
@@ -411,14 +411,8 @@ impl Inspection<'_> {
         };
         let Damage { what, offset, expected, found, .. } = damage;
         let detail = format!("{place}{what} at byte {offset}: {expected} expected, found {found}");
-        let at = DamagedPlace {
-            component: self.component.clone(),
-            slot: damage.slot,
-            offset: *offset,
-            expected: expected.clone(),
-            found: found.clone(),
-        };
-        self.find(Finding { at: Some(Box::new(at)), ..Finding::new(kind, &*self.object, detail) });
+        let at = Some(damage.place(&self.component));
+        self.find(Finding { at, ..Finding::new(kind, &*self.object, detail) });
     }
 }
 

@@ -3,8 +3,7 @@
 use super::{Filler, Inspection, SegmentContents, Slot, are_zeros};
 use crate::columnstore::SegmentPath;
 use crate::columnstore::segment::{
-    BLOCK_BYTES, SLOT_HEAD_BYTES, Segment, SlotHead, SlotState, checksum, header_length,
-    verify_slot,
+    SLOT_HEAD_BYTES, Segment, SlotHead, SlotState, checksum, verify_slot,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::FindingKind;
@@ -15,11 +14,9 @@ impl Inspection<'_> {
         place: Option<SegmentPath>,
         first: &[u8],
     ) -> Result<SegmentContents> {
-        let length = header_length(first).map_or(BLOCK_BYTES, |length| length as u64);
-        // And the first byte of the first slot, which the header must agree with.
-        let head = self.file.read(0, length + 1)?;
         let size = self.file.size();
-        let segment = Segment::decode(&head, size);
+        let segment = Segment::read(first, size, |length| self.file.read(0, length))?;
+        let segment = segment.unwrap_or_default();
         for fault in &segment.faults {
             self.damaged(FindingKind::DamagedHeader, fault);
         }

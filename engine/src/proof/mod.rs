@@ -20,7 +20,6 @@ use crate::error::Result;
 use crate::finding::{Finding, Findings};
 use crate::format::manifest::{Entry, EntryFinding};
 use crate::format::snapshot::{Component, Proof, Snapshot};
-use crate::format::text::{decode_path, encode_path};
 use crate::manifest::ManifestReader;
 use crate::progress::Cancel;
 use crate::repository::Repository;
@@ -140,13 +139,7 @@ impl<'a> Prover<'a> {
 
 /// Returns the finding of a backup that stands beside an entry.
 fn repeated(component: &Component, entry: &Entry, finding: &EntryFinding) -> Finding {
-    finding.reported(&component.name, recorded(component, &entry.path))
-}
-
-/// Returns a path as the deployment names it, in text form.
-fn recorded(component: &Component, path: &[u8]) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    encode_path(&decode_path(&component.path).join(std::ffi::OsStr::from_bytes(path)))
+    finding.reported(&component.name, component.recorded(&entry.path))
 }
 
 fn db_roots(snapshot: &Snapshot) -> Vec<DbRoot<'_>> {

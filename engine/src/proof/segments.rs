@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::expected::{Expected, Wanted};
 use super::rules::Rule;
-use super::{DbRoot, Prover, recorded, repeated};
+use super::{DbRoot, Prover, repeated};
 use crate::columnstore::brm::OidBitmap;
-use crate::columnstore::segment::{BLOCK_BYTES, SLOT_BLOCKS, Segment, header_length};
+use crate::columnstore::segment::{BLOCK_BYTES, SLOT_BLOCKS, Segment};
 use crate::columnstore::{ObjectClass, SegmentPath};
 use crate::error::Result;
 use crate::finding::{Finding, FindingKind};
-use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, EntryFinding, Node};
 use crate::format::segment::{CompressedFacts, SegmentFacts};
 use crate::format::text::decode_path;
@@ -142,7 +141,7 @@ impl Prover<'_> {
         entry: &Entry,
         detail: String,
     ) {
-        let object = recorded(root.component, &entry.path);
+        let object = root.component.recorded(&entry.path);
         self.book.fails(rule, 1, Finding::new(kind, object, detail));
     }
 
@@ -197,35 +196,23 @@ impl Prover<'_> {
         root: &DbRoot<'_>,
         entry: &Entry,
     ) -> Result<Option<SegmentFacts>> {
-        let Some(first) = self.beginning(root, entry, BLOCK_BYTES)? else { return Ok(None) };
-        let Some(length) = header_length(&first) else {
-            return Ok(Some(SegmentFacts::Uncompressed));
+        let mut read = |length| self.content.read(entry.extents(), 0, length);
+        let segment =
+            read(BLOCK_BYTES).and_then(|first| Segment::read(&first, entry.size(), &mut read));
+        let segment = match segment {
+            Ok(Some(segment)) => segment,
+            Ok(None) => return Ok(Some(SegmentFacts::Uncompressed)),
+            Err(error) => {
+                self.book.lacks(&root.component.recorded(&entry.path), &error)?;
+                return Ok(None);
+            }
         };
-        // The first byte of the first slot belongs to what a header is compared with.
-        let Some(bytes) = self.beginning(root, entry, length as u64 + 1)? else { return Ok(None) };
-        let segment = Segment::decode(&bytes, entry.size());
         for fault in &segment.faults {
             let kind = FindingKind::DamagedHeader;
             self.fail(Rule::SlotsHold, kind, root, entry, fault.told("slot"));
         }
         let facts = segment.compressed_facts().filter(|_| segment.faults.is_empty());
         Ok(facts.map(SegmentFacts::Compressed))
-    }
-
-    fn beginning(
-        &mut self,
-        root: &DbRoot<'_>,
-        entry: &Entry,
-        length: u64,
-    ) -> Result<Option<Vec<u8>>> {
-        let extents: &[Extent] = entry.extents();
-        match self.content.read(extents, 0, length) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) => {
-                self.book.lacks(&recorded(root.component, &entry.path), &error)?;
-                Ok(None)
-            }
-        }
     }
 
     /// Compares a segment file with its extents.
@@ -294,7 +281,7 @@ impl Prover<'_> {
         };
         let detail =
             format!("an extent expected for it, the extent map has none; it may be {may_be}");
-        let object = recorded(root.component, path.below_db_root().as_bytes());
+        let object = root.component.recorded(path.below_db_root().as_bytes());
         let finding = Finding::new(FindingKind::SegmentWithoutExtent, object, detail);
         self.book.fails(Rule::SegmentHasExtent, 1, finding);
     }
@@ -473,7 +460,7 @@ impl Prover<'_> {
     /// Returns the path of a file on a DB Root as the deployment names it.
     fn path_on(&self, db_root: u32, below: &str) -> String {
         match self.roots.iter().find(|root| root.number == db_root) {
-            Some(root) => recorded(root.component, below.as_bytes()),
+            Some(root) => root.component.recorded(below.as_bytes()),
             None => format!("dbroot/{db_root}: {below}"),
         }
     }
