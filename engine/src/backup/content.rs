@@ -4,7 +4,7 @@
 //! finish in any order; the last one puts the extents together and looks whether size or times
 //! have changed since the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -14,15 +14,17 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use rustix::fs::FileType;
 
 use super::layout::{Recognised, recognise};
+use super::slots::SlotStore;
 use super::span::{Span, SpanReader};
-use super::{is_racy, recorded};
+use super::{is_racy, parent, recorded};
 use crate::chunker::Cutters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
 use crate::format::extent::{Extent, SPAN_BYTES};
 use crate::format::manifest::{Entry, EntryFinding, Time};
 use crate::format::segment::SegmentFacts;
-use crate::format::snapshot::Verified;
+use crate::format::snapshot::{RecipeStats, Verified};
+use crate::id::ChunkId;
 use crate::manifest::fold_extents;
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};
@@ -79,6 +81,8 @@ pub(super) struct Reading<'a> {
     pub observer: &'a dyn Observer,
     pub cancel: &'a Cancel,
     pub permits: Permits,
+    /// Makes recipes of slots, where they are wanted.
+    pub recipes: Option<SlotStore<'a>>,
 }
 
 /// Bounds how many tasks wait in the pool.
@@ -120,6 +124,7 @@ pub(super) struct FileContent {
     /// Bytes read from the source.
     pub read: u64,
     pub verified: Verified,
+    pub recipes: RecipeStats,
 }
 
 /// How the reading of a file ended.
@@ -168,13 +173,21 @@ struct Opened {
     stat: Stat,
     started: Time,
     recognised: Recognised,
-    /// Verify what is known, too.
-    verify_all: bool,
+    before: Before,
     /// The spans that have data, in order; the others are holes.
     ranges: Vec<Range<u64>>,
     /// What the spans read so far gave, by where they begin.
     spans: Mutex<BTreeMap<u64, Result<Span>>>,
     left: AtomicUsize,
+}
+
+/// What is known of a file from the parent.
+#[derive(Clone, Default)]
+pub(super) struct Before {
+    /// Verify what is known, too: something was wrong with it, or nothing is known of it.
+    pub verify_all: bool,
+    /// Its content then.
+    pub extents: Vec<Extent>,
 }
 
 /// Returns the spans of a file that hold data, as far as the file system tells.
@@ -196,13 +209,12 @@ fn spans_with_data(file: &File, stat: &Stat, recognised: &Recognised) -> Vec<Ran
 }
 
 impl FileJob {
-    /// Starts reading a file in the pool; waits while too many tasks are queued. With `verify_all`,
-    /// slots and pages are verified although their chunks are known.
+    /// Starts reading a file in the pool; waits while too many tasks are queued.
     pub fn begin<'scope>(
         reading: &'scope Reading<'_>,
         scope: &rayon::ScopeFifo<'scope>,
         found: &Found,
-        verify_all: bool,
+        before: Before,
     ) -> Result<Arc<FileJob>> {
         reading.store.check()?;
         let job = Arc::new(FileJob { outcome: Mutex::default(), done: Condvar::new() });
@@ -210,7 +222,7 @@ impl FileJob {
         if found.stat.size <= SPAN_BYTES {
             let ends = TaskEnd::begin(reading, &job);
             scope.spawn_fifo(move |_| {
-                match Opened::open(&ends.job, place, &path, verify_all) {
+                match Opened::open(&ends.job, place, &path, before) {
                     Ok(opened) => opened.read_all(reading),
                     Err(outcome) => ends.job.finish(outcome),
                 }
@@ -218,7 +230,7 @@ impl FileJob {
             });
             return Ok(job);
         }
-        let opened = match Opened::open(&job, place, &path, verify_all) {
+        let opened = match Opened::open(&job, place, &path, before) {
             Ok(opened) => Arc::new(opened),
             Err(outcome) => {
                 job.finish(outcome);
@@ -269,7 +281,7 @@ impl Opened {
         job: &Arc<FileJob>,
         place: Place,
         name: &[u8],
-        verify_all: bool,
+        before: Before,
     ) -> Result<Opened, Outcome> {
         let started = file::now();
         let path = place.host_path.clone();
@@ -291,7 +303,7 @@ impl Opened {
             stat,
             started,
             recognised,
-            verify_all,
+            before,
             left: AtomicUsize::new(ranges.len()),
             ranges,
             spans: Mutex::default(),
@@ -312,7 +324,8 @@ impl Opened {
             file: &self.file,
             is_sparse: self.stat.may_have_holes(),
             layout: &self.recognised.layout,
-            verify_all: self.verify_all,
+            verify_all: self.before.verify_all,
+            reached: self.reached(&range, reading),
             reading,
         };
         // Of several spans only the lists are kept: memory does not grow with the file.
@@ -324,6 +337,14 @@ impl Opened {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(reading);
         }
+    }
+
+    /// Returns the recipes that the parent names in a span.
+    fn reached(&self, range: &Range<u64>, reading: &Reading<'_>) -> HashSet<ChunkId> {
+        let Some(repository) = reading.recipes.as_ref().and_then(SlotStore::trusted) else {
+            return HashSet::new();
+        };
+        parent::recipes_in(repository, &self.before.extents, range)
     }
 
     fn finish(&self, reading: &Reading<'_>) {
@@ -345,6 +366,7 @@ impl Opened {
         let mut findings = Vec::new();
         let mut damage = self.recognised.faults.clone();
         let mut verified = Verified::default();
+        let mut recipes = RecipeStats::default();
         let (mut size, mut read) = (0, 0);
         // Where the last span ended before its time, what follows is lost; elsewhere it is a hole.
         let mut short = false;
@@ -352,6 +374,7 @@ impl Opened {
             let mut span = span?;
             read += span.read;
             verified.add(&span.verified);
+            recipes.add(&span.recipes);
             damage.append(&mut span.damage);
             for detail in &span.unreadable {
                 let detail = detail.to_string().into_bytes();
@@ -391,7 +414,18 @@ impl Opened {
         });
         let segment = self.recognised.facts.clone();
         let stat = self.stat;
-        Ok(FileContent { stat, size, extents, xattrs, racy, findings, segment, read, verified })
+        Ok(FileContent {
+            stat,
+            size,
+            extents,
+            xattrs,
+            racy,
+            findings,
+            segment,
+            read,
+            verified,
+            recipes,
+        })
     }
 
     fn change(&self, size: u64, after: &Stat) -> Vec<u8> {

@@ -35,6 +35,7 @@ use crate::format::text::encode_path;
 use crate::id::SessionId;
 use crate::manifest::ManifestWriter;
 use crate::pattern::Patterns;
+use crate::packer::{Pack, Packers};
 use crate::pipeline::{StoreOptions, store_chunks};
 use crate::progress::{Cancel, Event, Observer};
 use crate::proof::{is_provable, prove};
@@ -80,7 +81,7 @@ pub enum Group {
 }
 
 /// What to back up, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BackupOptions {
     /// The components.
     pub trees: Vec<SourceTree>,
@@ -109,6 +110,12 @@ pub struct BackupOptions {
     /// Prove the snapshot before it is committed; only one of a deployment can be. A dry run stores
     /// nothing that could be proved.
     pub prove: bool,
+    /// In which form slots are stored; `None` as the repository's config says.
+    pub slots: Option<SlotForm>,
+    /// How hard chunks are compressed.
+    pub compression: Compression,
+    /// What packs slots again, to see whether they come out the same.
+    pub packers: &'static dyn Pack,
     /// Make no snapshot when a header, slot or page of the source does not hold.
     pub fail_on_corruption: bool,
     /// Threads that read, cut, hash and compress.
@@ -189,7 +196,12 @@ pub fn backup_guarded(
             Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
         })?;
     let store_options =
-        StoreOptions { dry_run: options.dry_run, lanes: (options.threads / 8).clamp(1, 4) };
+        StoreOptions {
+            dry_run: options.dry_run,
+            lanes: (options.threads / 8).clamp(1, 4),
+            compression: options.compression,
+        };
+    let form = options.slots.unwrap_or(repository.config().slots.form);
     let mut run = Run {
         judge: Judge { repository, options, doubtful },
         options,
@@ -207,7 +219,7 @@ pub fn backup_guarded(
     for left_out in &options.left_out {
         run.leave_out(left_out.clone());
     }
-    let (components, stored) =
+    let ((components, packers), stored) =
         store_chunks(repository, session.id(), store_options, observer, |store| {
             let cutters = Cutters::new(&repository.config().cutter);
             let reading = Reading {
@@ -216,6 +228,9 @@ pub fn backup_guarded(
                 observer,
                 cancel: &options.cancel,
                 permits: Permits::new(TASKS_MAX),
+                recipes: (form == SlotForm::Recipe).then(|| {
+                    SlotStore::new(store, repository, options.packers, doubtful)
+                }),
             };
             pool.in_place_scope_fifo(|scope| {
                 let mut components = Vec::new();
@@ -229,6 +244,7 @@ pub fn backup_guarded(
                 }
                 Ok(components)
             })
+            .map(|components| (components, reading.recipes.map(SlotStore::packers)))
         })?;
     options.cancel.check()?;
     if run.data_excluded > 0 {
@@ -280,7 +296,7 @@ pub fn backup_guarded(
         facts,
         findings: run.findings,
         stats: run.stats,
-        packers: Vec::new(),
+        packers: needed_packers(packers.unwrap_or_default(), parent),
         set: None,
         program: options.program.clone(),
     };
@@ -296,6 +312,13 @@ pub fn backup_guarded(
         }
     };
     Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
+}
+
+/// Returns the names of the packers that a snapshot needs: those of recipes that this session met, and
+/// all of the parent's, from which content was taken over.
+fn needed_packers(mut names: BTreeSet<String>, parent: Option<&Named>) -> Vec<String> {
+    names.extend(parent.iter().flat_map(|named| named.snapshot.packers.iter().cloned()));
+    names.into_iter().collect()
 }
 
 /// Proves a snapshot from what the repository has of it, and adds to it what came of that.
@@ -495,7 +518,8 @@ impl Run<'_> {
         }
         // What is known was verified when it was stored, unless something was wrong then.
         let verify_all = previous.as_ref().is_none_or(|p| p.racy || !p.findings.is_empty());
-        let job = FileJob::begin(reading, scope, &found, verify_all)?;
+        let extents = previous.map(|p| p.extents().to_vec()).unwrap_or_default();
+        let job = FileJob::begin(reading, scope, &found, Before { verify_all, extents })?;
         Ok(Some(Pending::Reading(Box::new(found), job)))
     }
 
@@ -655,6 +679,7 @@ impl Run<'_> {
             Outcome::Read(content) => {
                 self.stats.bytes_read += content.read;
                 self.stats.verified.add(&content.verified);
+                self.stats.recipes.add(&content.recipes);
                 let node = Node::File { size: content.size, extents: content.extents };
                 let (path, stat) = (found.path.clone(), &content.stat);
                 let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);

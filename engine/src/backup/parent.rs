@@ -1,10 +1,14 @@
 //! The parent: the snapshot that unchanged files are taken from.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ChunkKind;
-use crate::format::extent::Extent;
+use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::format::manifest::{Entry, compare_paths};
 use crate::format::snapshot::Component;
+use crate::id::ChunkId;
 use crate::manifest::{ManifestReader, MetaReader};
 use crate::progress::{Event, Observer};
 use crate::repository::Repository;
@@ -77,11 +81,46 @@ impl<'a> ParentCursor<'a> {
 /// in memory. Says no when something of it is certainly not stored, whatever the parent says.
 pub(super) fn may_be_stored(repository: &Repository, extents: &[Extent]) -> bool {
     extents.iter().all(|extent| match extent {
-        Extent::Chunk { id, .. } | Extent::Slice { id, .. } | Extent::List { id, .. } => {
-            repository.index().may_contain(*id)
-        }
+        Extent::Chunk { id, .. }
+        | Extent::Slice { id, .. }
+        | Extent::List { id, .. }
+        | Extent::Recipe { id, .. } => repository.index().may_contain(*id),
         Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => true,
     })
+}
+
+/// Returns the recipes that the parent's content names between two places of a file: the parent
+/// reaches them. What cannot be read has none.
+pub(super) fn recipes_in(
+    repository: &Repository,
+    extents: &[Extent],
+    range: &Range<u64>,
+) -> HashSet<ChunkId> {
+    let mut found = HashSet::new();
+    let mut meta = MetaReader::new(repository);
+    let mut pending: Vec<(u64, Extent, usize)> = Vec::new();
+    let place = |mut offset: u64, extents: &[Extent], depth, pending: &mut Vec<_>| {
+        for extent in extents {
+            let end = offset + extent.length();
+            if end > range.start && offset < range.end {
+                pending.push((offset, *extent, depth));
+            }
+            offset = end;
+        }
+    };
+    place(0, extents, 0, &mut pending);
+    while let Some((offset, extent, depth)) = pending.pop() {
+        match extent {
+            Extent::Recipe { id, .. } => drop(found.insert(id)),
+            Extent::List { id, length } if depth < LIST_DEPTH_MAX => {
+                if let Ok(listed) = meta.list(id, length) {
+                    place(offset, &listed, depth + 1, &mut pending);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Whether every chunk of some content is in a pack that is there. Asked when packs are missing:
@@ -92,6 +131,11 @@ pub(super) fn is_stored(repository: &Repository, extents: &[Extent]) -> Result<b
     let all = meta.extents(extents, &mut |_, extent| match extent {
         Extent::Chunk { id, .. } | Extent::Slice { id, .. } => {
             repository.index().find(id, ChunkKind::Data)?.map(drop).ok_or_else(stop)
+        }
+        Extent::Recipe { id, length } => {
+            let find = |chunk| repository.index().find(chunk, ChunkKind::Data);
+            let recipe = repository.read_recipe(id, length)?;
+            recipe.chunks().try_for_each(|chunk| find(chunk)?.map(drop).ok_or_else(stop))
         }
         _ => Ok(()),
     });

@@ -5,6 +5,7 @@
 //! they were stored, and is not verified again unless its file had something wrong.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 use super::content::Reading;
 use super::layout::Layout;
+use super::slots::{Column, Guess, Stored};
 use crate::chunker::{Cutter, Piece};
 use crate::columnstore::page::{PageState, Tablespace};
 use crate::columnstore::segment::{Segment, SlotState, verify_slot};
@@ -20,7 +22,8 @@ use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::EntryFinding;
 use crate::format::segment::Damage;
-use crate::format::snapshot::Verified;
+use crate::format::snapshot::{RecipeStats, Verified};
+use crate::id::ChunkId;
 use crate::manifest::store_list;
 use crate::pipeline::Added;
 use crate::progress::Event;
@@ -59,6 +62,7 @@ pub(super) struct Span {
     /// Slots and pages that do not hold.
     pub damage: Vec<EntryFinding>,
     pub verified: Verified,
+    pub recipes: RecipeStats,
 }
 
 /// A stretch of a file that could not be read.
@@ -96,6 +100,14 @@ impl Span {
         Ok(self)
     }
 
+    fn slot_is(&mut self, state: SlotState) {
+        match state {
+            SlotState::Holds => self.verified.slots_verified += 1,
+            SlotState::NotVerifiable => self.verified.slots_not_verifiable += 1,
+            SlotState::Damaged(damage) => self.damage.push(finding_of(DAMAGED_SLOT, &damage)),
+        }
+    }
+
     fn push_run(&mut self, run: Extent) {
         match (self.extents.last_mut(), run) {
             (Some(Extent::Zero { length }), Extent::Zero { length: more })
@@ -122,6 +134,15 @@ impl Span {
     }
 }
 
+/// One slot of a segment file.
+struct Slot {
+    number: u64,
+    range: Range<u64>,
+    /// The type its file's header says.
+    compression: u64,
+    column: Column,
+}
+
 /// Reads the spans of one file.
 pub(super) struct SpanReader<'a> {
     pub file: &'a File,
@@ -129,6 +150,8 @@ pub(super) struct SpanReader<'a> {
     pub layout: &'a Layout,
     /// Verify what is known, too.
     pub verify_all: bool,
+    /// Recipes that a snapshot reaches, listed since the lease.
+    pub reached: HashSet<ChunkId>,
     pub reading: &'a Reading<'a>,
 }
 
@@ -187,6 +210,8 @@ impl SpanReader<'_> {
     /// Reads the header, slots or tail of a segment file that lie in a span.
     fn parts(&self, range: Range<u64>, segment: &Segment, span: &mut Span) -> Result<()> {
         let Segment { bounds, header, .. } = segment;
+        let column = Column { width: header.width, data_type: header.data_type };
+        let mut guess = Guess::default();
         let plain = Way::Content(&self.reading.cutters.plain);
         if range.start == 0 {
             self.stretch(0..bounds[0], plain, span)?;
@@ -196,7 +221,13 @@ impl SpanReader<'_> {
             if span.short || slot[1] > range.end {
                 return Ok(());
             }
-            self.slot(number as u64, slot[0]..slot[1], header.compression, span)?;
+            let slot = Slot {
+                number: number as u64,
+                range: slot[0]..slot[1],
+                compression: header.compression,
+                column,
+            };
+            self.slot(&slot, &mut guess, span)?;
         }
         let slots_end = bounds[bounds.len() - 1];
         if range.start >= slots_end && range.end > slots_end && !span.short {
@@ -206,18 +237,15 @@ impl SpanReader<'_> {
     }
 
     /// Reads, cuts and verifies one slot.
-    fn slot(
-        &self,
-        number: u64,
-        range: Range<u64>,
-        compression: u64,
-        span: &mut Span,
-    ) -> Result<()> {
+    fn slot(&self, place: &Slot, guess: &mut Guess, span: &mut Span) -> Result<()> {
         thread_local! {
             static SLOT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         self.reading.cancel.check()?;
         SLOT.with_borrow_mut(|buffer| {
+            let Slot { number, range, compression, column } = place;
+            let verify = |slot: &[u8]| verify_slot(slot, *number, range.start, *compression);
+            let mut state = None;
             let length = (range.end - range.start) as usize;
             if buffer.len() < length {
                 buffer.resize(length, 0);
@@ -225,6 +253,32 @@ impl SpanReader<'_> {
             let slot = &mut buffer[..length];
             let cutter = &self.reading.cutters.slots;
             let is_new = if !self.is_sparse && self.fill(slot, range.start, span) {
+                if let Some(recipes) = &self.reading.recipes {
+                    let verified = &mut || {
+                        let found = verify(slot);
+                        let holds = found == SlotState::Holds;
+                        state = Some(found);
+                        holds
+                    };
+                    match recipes.store(slot, *column, &self.reached, guess, verified)? {
+                        Stored::Known { id, length } => {
+                            span.extents.push(Extent::Recipe { id, length });
+                            span.recipes.slots_recipe_known += 1;
+                            match self.verify_all {
+                                true => span.slot_is(verify(slot)),
+                                false => span.verified.slots_known += 1,
+                            }
+                            return Ok(());
+                        }
+                        Stored::New { id, length, stats } => {
+                            span.extents.push(Extent::Recipe { id, length });
+                            span.recipes.add(&stats);
+                            span.verified.slots_verified += 1;
+                            return Ok(());
+                        }
+                        Stored::Not(stats) => span.recipes.add(&stats),
+                    }
+                }
                 let mut seen = (false, false);
                 let mut after_zeros = false;
                 let mut rest = &*slot;
@@ -252,11 +306,7 @@ impl SpanReader<'_> {
                 span.verified.slots_known += 1;
                 return Ok(());
             }
-            match verify_slot(slot, number, range.start, compression) {
-                SlotState::Holds => span.verified.slots_verified += 1,
-                SlotState::NotVerifiable => span.verified.slots_not_verifiable += 1,
-                SlotState::Damaged(damage) => span.damage.push(finding_of(DAMAGED_SLOT, &damage)),
-            }
+            span.slot_is(state.unwrap_or_else(|| verify(slot)));
             Ok(())
         })
     }

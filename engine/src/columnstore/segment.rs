@@ -5,6 +5,7 @@
 //! that say how. An uncompressed file has no header; whether there is one is told by content, never
 //! by name. Source: docs/COLUMNSTORE.md 1; ColumnStore `utils/compress/idbcompress.cpp`, 48 to 258.
 
+pub use crate::format::recipe::SLOT_HEAD_BYTES;
 use crate::format::segment::{CompressedFacts, Damage};
 
 /// The first eight bytes of a header, as a number.
@@ -24,9 +25,6 @@ pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 
 /// The longest slot this program believes in: a packer's worst case is below 5 MiB.
 pub const SLOT_BYTES_MAX: u64 = 8 << 20;
-
-/// Bytes before the payload of a slot.
-pub const SLOT_HEAD_BYTES: usize = 9;
 
 /// The newest header version that is known.
 pub const VERSION_MAX: u64 = 3;

@@ -146,6 +146,47 @@ pub struct BackupStats {
     /// What of it was verified as it was read.
     #[serde(flatten)]
     pub verified: Verified,
+    /// In which form its slots were stored.
+    #[serde(flatten)]
+    pub recipes: RecipeStats,
+}
+
+/// How many slots went which way while recipes were made. Not in snapshots made before that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecipeStats {
+    /// Slots whose recipe was known: they were hashed and neither unpacked nor packed.
+    pub slots_recipe_known: u64,
+    /// Slots that were unpacked and packed again, to see whether they come out the same.
+    pub slots_unpacked: u64,
+    /// Bytes that they unpacked to.
+    pub slots_unpacked_bytes: u64,
+    /// Slots that came out the same, and were stored as recipes.
+    pub slots_recipe_new: u64,
+    /// Slots that hold and do not unpack: stored as packed bytes.
+    pub slots_not_unpacked: u64,
+    /// Slots that unpack and came out otherwise, as another library packs: stored as packed bytes.
+    pub slots_packed_otherwise: u64,
+    /// Slots that were not tried, because those before them came out otherwise: stored as packed bytes.
+    pub slots_not_tried: u64,
+}
+
+impl RecipeStats {
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &RecipeStats) {
+        self.slots_recipe_known += other.slots_recipe_known;
+        self.slots_unpacked += other.slots_unpacked;
+        self.slots_unpacked_bytes += other.slots_unpacked_bytes;
+        self.slots_recipe_new += other.slots_recipe_new;
+        self.slots_not_unpacked += other.slots_not_unpacked;
+        self.slots_packed_otherwise += other.slots_packed_otherwise;
+        self.slots_not_tried += other.slots_not_tried;
+    }
+
+    /// Returns how many slots that hold could not be stored as recipes.
+    pub fn kept_packed(&self) -> u64 {
+        self.slots_not_unpacked + self.slots_packed_otherwise + self.slots_not_tried
+    }
 }
 
 /// How many slots and pages were looked at while they were read. Not in snapshots made before that.
@@ -362,7 +403,7 @@ pub struct Snapshot {
     pub findings: Findings,
     /// What the backup did.
     pub stats: BackupStats,
-    /// Slot packers that restore needs, by name and version; none with plain chunks.
+    /// Slot packers that restore needs, by name (FORMAT.md 8); none without recipes.
     pub packers: Vec<String>,
     /// The backup set this is a part of, when several nodes commit one together.
     pub set: Option<String>,
