@@ -1,0 +1,140 @@
+use super::*;
+
+const PACKINGS: [Packing; 2] = [Packing::Snappy, Packing::Lz4];
+
+/// Bytes that compress in parts: runs, rising numbers, noise.
+fn column(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let rising = bytes.len() as u64 / 24;
+        let word = match state >> 61 {
+            0 => state,
+            1..4 => rising,
+            _ => 0x8000_0000_0000_0000,
+        };
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn packed(packer: Packer, unpacked: &[u8]) -> Vec<u8> {
+    let mut out = b"what was there before".to_vec();
+    assert!(Packers.pack(packer, unpacked, &mut out), "{}", packer.name());
+    out
+}
+
+/// Catches a number or a name that two packers share, or that does not lead back to its packer, and
+/// a packing that lists another packing's packers.
+#[test]
+fn numbers_and_names_are_one_to_one() {
+    for packer in Packer::ALL {
+        assert_eq!(Packer::from_number(packer.number()), Some(packer));
+        assert_eq!(Packer::from_name(packer.name()), Some(packer));
+        assert!(Packer::all_of(packer.packing()).contains(&packer));
+    }
+    for packing in PACKINGS {
+        assert!(Packer::all_of(packing).iter().all(|packer| packer.packing() == packing));
+    }
+    let listed: usize = PACKINGS.iter().map(|packing| Packer::all_of(*packing).len()).sum();
+    assert_eq!(listed, Packer::ALL.len());
+    assert_eq!((Packer::from_number(0), Packer::from_number(255)), (None, None));
+    assert_eq!(Packer::from_name("snappy"), None);
+}
+
+/// Catches a length at which packing and unpacking do not meet, and bytes that an earlier use left
+/// in a buffer or in the packer.
+#[test]
+fn any_length_comes_back() {
+    let whole = column(UNPACKED_BYTES_MAX);
+    let mut out = Vec::new();
+    for length in [0, 1, 7, 15, 16, 17, 8192, 65_535, 65_536, 65_537, 1 << 20, whole.len()] {
+        for packer in Packer::ALL {
+            for start in [0, whole.len() - length] {
+                let unpacked = &whole[start..start + length];
+                let payload = packed(packer, unpacked);
+                unpack(packer.packing(), &payload, &mut out).unwrap();
+                assert!(out == unpacked, "{} of {length}", packer.name());
+                assert_eq!(packed(packer, unpacked), payload, "the same again");
+            }
+        }
+    }
+}
+
+/// Catches a packer that takes more than a slot holds.
+#[test]
+fn more_than_a_slot_holds_is_not_packed() {
+    let more = vec![7; UNPACKED_BYTES_MAX + 1];
+    for packer in Packer::ALL {
+        assert!(!Packers.pack(packer, &more, &mut Vec::new()), "{}", packer.name());
+    }
+}
+
+/// Catches an unpacker that believes a length before it was checked, or fills more than a slot holds.
+#[test]
+fn what_does_not_fit_is_refused_in_bounded_memory() {
+    let more = vec![7; UNPACKED_BYTES_MAX + 1];
+    let snappy = snap::raw::Encoder::new().compress_vec(&more).unwrap();
+    let lz4 = lz4::block::compress(&more, None, false).unwrap();
+    let four_gib: [&[u8]; 3] = [
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[0xff, 0xff, 0xff, 0xff, 0x7f],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+    ];
+    let mut cases = vec![(Packing::Snappy, &snappy[..]), (Packing::Lz4, &lz4[..])];
+    cases.extend(four_gib.map(|declared| (Packing::Snappy, declared)));
+    for (packing, payload) in cases {
+        let mut out = Vec::new();
+        let error = unpack(packing, payload, &mut out).unwrap_err();
+        assert!(error.contains("expected") || error.contains("snappy"), "{error}");
+        assert!(out.is_empty() && out.capacity() <= UNPACKED_BYTES_MAX, "{}", out.capacity());
+    }
+    let huge = vec![0; SLOT_BYTES_MAX as usize + 1];
+    for packing in PACKINGS {
+        assert!(unpack(packing, &huge, &mut Vec::new()).unwrap_err().contains("8388609"));
+    }
+}
+
+/// Catches an unpacker that reads or writes outside its buffers, panics, or keeps bytes of another
+/// slot: truncated payloads, lies about the length, flipped bits.
+#[test]
+fn hostile_payloads_end_in_an_error_or_in_bytes() {
+    let unpacked = column(100_000);
+    for packer in Packer::ALL {
+        let payload = packed(packer, &unpacked);
+        let mut out = vec![0x55; UNPACKED_BYTES_MAX];
+        let mut refused = 0;
+        let mut unpack_it = |payload: &[u8]| {
+            let opened = unpack(packer.packing(), payload, &mut out);
+            assert!(out.len() <= UNPACKED_BYTES_MAX && out.capacity() <= UNPACKED_BYTES_MAX);
+            assert!(opened.is_ok() || out.is_empty());
+            refused += u32::from(opened.is_err());
+            opened.is_ok().then(|| out.clone())
+        };
+        for length in (0..200).chain((200..payload.len()).step_by(97)) {
+            // An LZ4 block may end at many places; what it gives is then a beginning.
+            let opened = unpack_it(&payload[..length]);
+            assert!(
+                opened.is_none_or(|out| out.len() < unpacked.len() && unpacked.starts_with(&out))
+            );
+        }
+        for bit in (0..800).chain((800..8 * payload.len()).step_by(1009)) {
+            let mut flipped = payload.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            unpack_it(&flipped);
+        }
+        assert!(refused > 100, "{}: {refused}", packer.name());
+    }
+    let payload = packed(Packer::SnappyV1, &unpacked);
+    // 100,000 is a0 8d 06; any other length is a lie.
+    assert_eq!(payload[..3], [0xa0, 0x8d, 0x06]);
+    for lie in [[0x80, 0x80, 0x00], [0x9f, 0x8d, 0x06], [0xa1, 0x8d, 0x06], [0xff, 0xff, 0x7f]] {
+        let mut lying = payload.clone();
+        lying[..3].copy_from_slice(&lie);
+        assert!(unpack(Packing::Snappy, &lying, &mut Vec::new()).is_err(), "{lie:?}");
+    }
+}
