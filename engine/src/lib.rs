@@ -17,6 +17,8 @@ pub mod format;
 
 pub mod columnstore;
 
+pub mod transform;
+
 pub mod compress;
 
 pub mod chunker;
