@@ -366,6 +366,17 @@ impl Checker<'_> {
                         Err(error) => self.broken(&path(), &error)?,
                     }
                 }
+                Extent::Recipe { id, length } => {
+                    if !self.seen.insert(id) {
+                        continue;
+                    }
+                    match meta.recipe(id, length) {
+                        Ok(recipe) => {
+                            pending.extend(recipe.extents().map(|extent| (*extent, depth + 1)));
+                        }
+                        Err(error) => self.broken(&path(), &error)?,
+                    }
+                }
                 Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => {}
             }
         }

@@ -4,47 +4,131 @@
 //! than 3 % is stored raw: it would cost time at every restore and save nothing.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::transform::Transform;
 
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
+/// Followed by the byte of a transform, the codec of the transformed bytes (raw or zstd), and these.
+const TYPED: u8 = 3;
 
 /// The zstd level for new chunks. Measured: docs/ARCHITECTURE.md, "Compression".
 pub const ZSTD_LEVEL: i32 = 1;
 
+/// How hard chunks are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As little time as it takes.
+    Fast,
+    /// The level that pays at every backup.
+    #[default]
+    Default,
+    /// As small as it gets, for what is stored once and kept for long.
+    Max,
+}
+
+impl Compression {
+    /// Returns the level of zstd. Measured: docs/ARCHITECTURE.md, "Compression".
+    pub fn level(self) -> i32 {
+        match self {
+            Compression::Fast => -1,
+            Compression::Default => ZSTD_LEVEL,
+            Compression::Max => 12,
+        }
+    }
+
+    /// Returns the word used in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::Fast => "fast",
+            Compression::Default => "default",
+            Compression::Max => "max",
+        }
+    }
+}
+
 /// Compresses chunks; one for each thread, since it keeps its working memory.
 pub struct Compressor {
     context: zstd::bulk::Compressor<'static>,
+    transformed: Vec<u8>,
+    sample: Vec<u8>,
 }
 
 impl Compressor {
     /// Makes one at [`ZSTD_LEVEL`].
     pub fn new() -> Self {
-        let context = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("level 1 is a level of zstd");
-        Compressor { context }
+        Self::with_level(ZSTD_LEVEL)
+    }
+
+    /// Makes one at a level of zstd.
+    ///
+    /// Panics when zstd does not know the level.
+    pub fn with_level(level: i32) -> Self {
+        let range = zstd::compression_level_range();
+        assert!(range.contains(&level), "{level} is no level of zstd");
+        let context = zstd::bulk::Compressor::new(level).expect("zstd gives a context");
+        Compressor { context, transformed: Vec::new(), sample: Vec::new() }
     }
 
     /// Appends the stored form of `raw` to `out` and returns its length: codec byte included, at
     /// most `raw.len() + 1`.
     pub fn store(&mut self, raw: &[u8], out: &mut Vec<u8>) -> usize {
         let start = out.len();
-        // Room for the result that is worth having; zstd says when it does not fit.
-        let worth = raw.len() - raw.len() / 32;
-        out.resize(start + 1 + worth, 0);
-        out[start] = ZSTD;
-        let written = match self.context.compress_to_buffer(raw, &mut out[start + 1..]) {
-            Ok(length) if length < worth => {
-                out.truncate(start + 1 + length);
-                length
-            }
-            _ => {
-                out.truncate(start);
-                out.push(RAW);
-                out.extend_from_slice(raw);
-                raw.len()
-            }
-        };
-        written + 1
+        if !compress(&mut self.context, raw, &[ZSTD], out) {
+            out.push(RAW);
+            out.extend_from_slice(raw);
+        }
+        out.len() - start
     }
+
+    /// Appends the stored form of `raw` to `out` as [`Compressor::store`] does, with the
+    /// transformed bytes compressed.
+    pub fn store_typed(&mut self, raw: &[u8], transform: Transform, out: &mut Vec<u8>) -> usize {
+        if transform == Transform::NONE {
+            return self.store(raw, out);
+        }
+        let start = out.len();
+        transform.apply(raw, &mut self.transformed);
+        let head = [TYPED, transform.byte(), ZSTD];
+        if !compress(&mut self.context, &self.transformed, &head, out) {
+            out.push(RAW);
+            out.extend_from_slice(raw);
+        }
+        out.len() - start
+    }
+
+    /// Chooses how the blocks of an unpacked slot are transformed, from a small sample of it.
+    ///
+    /// `width` and `data_type` are those of the segment file's header, 0 for a dictionary. The same
+    /// slot and level give the same transform. Cost: FORMAT.md 4.1 leaves it open; see
+    /// docs/ARCHITECTURE.md, "Transforms".
+    pub fn choose(&mut self, slot: &[u8], width: u64, data_type: u32) -> Transform {
+        crate::transform::choose(slot, width, data_type, &mut |sample| {
+            self.sample.clear();
+            match compress(&mut self.context, sample, &[], &mut self.sample) {
+                true => self.sample.len(),
+                false => sample.len(),
+            }
+        })
+    }
+}
+
+/// Appends `head` and one zstd frame to `out`, or nothing and returns false when that saves less
+/// than 3 %.
+fn compress(
+    context: &mut zstd::bulk::Compressor<'_>,
+    raw: &[u8],
+    head: &[u8],
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    // Room for the result that is worth having; zstd says when it does not fit.
+    let worth = raw.len() - raw.len() / 32;
+    out.extend_from_slice(head);
+    out.resize(start + head.len() + worth, 0);
+    let frame = &mut out[start + head.len()..];
+    let length = context.compress_to_buffer(raw, frame).ok().filter(|length| *length < worth);
+    out.truncate(length.map_or(start, |length| start + head.len() + length));
+    length.is_some()
 }
 
 impl Default for Compressor {
@@ -57,13 +141,14 @@ impl Default for Compressor {
 pub struct Decompressor {
     context: zstd::bulk::Decompressor<'static>,
     buffer: Vec<u8>,
+    transformed: Vec<u8>,
 }
 
 impl Decompressor {
     /// Makes one.
     pub fn new() -> Self {
         let context = zstd::bulk::Decompressor::new().expect("zstd gives a context");
-        Decompressor { context, buffer: Vec::new() }
+        Decompressor { context, buffer: Vec::new(), transformed: Vec::new() }
     }
 
     /// Returns the raw bytes of a stored chunk that must have `raw_length` of them.
@@ -94,23 +179,50 @@ impl Decompressor {
             .split_first()
             .ok_or_else(|| Error::corrupt(object, "codec byte expected, found nothing"))?;
         match codec {
-            RAW => {
-                same_length(bytes.len(), raw.len(), object)?;
-                raw.copy_from_slice(bytes);
-                Ok(())
-            }
-            ZSTD => {
-                let length = self.context.decompress_to_buffer(bytes, raw).map_err(|error| {
-                    Error::corrupt(object, "zstd cannot decompress it").caused_by(error)
-                })?;
-                same_length(length, raw.len(), object)
-            }
-            other => Err(Error::new(
-                ErrorKind::Unsupported,
-                object,
-                format!("codec 0 (raw) or 1 (zstd) expected, found {other}"),
-            )),
+            TYPED => self.open_typed(bytes, raw, object),
+            _ => open_plain(&mut self.context, codec, bytes, raw, object),
         }
+    }
+
+    fn open_typed(&mut self, bytes: &[u8], raw: &mut [u8], object: &str) -> Result<()> {
+        let Some((&[transform, codec], bytes)) = bytes.split_first_chunk() else {
+            return Err(Error::corrupt(object, "transform and codec expected, found the end"));
+        };
+        let transform = Transform::from_byte(transform).ok_or_else(|| {
+            let found = format!("a known transform expected, found {transform:#04x}");
+            Error::new(ErrorKind::Unsupported, object, found)
+        })?;
+        self.transformed.resize(raw.len(), 0);
+        open_plain(&mut self.context, codec, bytes, &mut self.transformed, object)?;
+        assert!(transform.undo(&self.transformed, raw), "both have the length of the raw bytes");
+        Ok(())
+    }
+}
+
+fn open_plain(
+    context: &mut zstd::bulk::Decompressor<'_>,
+    codec: u8,
+    bytes: &[u8],
+    raw: &mut [u8],
+    object: &str,
+) -> Result<()> {
+    match codec {
+        RAW => {
+            same_length(bytes.len(), raw.len(), object)?;
+            raw.copy_from_slice(bytes);
+            Ok(())
+        }
+        ZSTD => {
+            let length = context.decompress_to_buffer(bytes, raw).map_err(|error| {
+                Error::corrupt(object, "zstd cannot decompress it").caused_by(error)
+            })?;
+            same_length(length, raw.len(), object)
+        }
+        other => Err(Error::new(
+            ErrorKind::Unsupported,
+            object,
+            format!("codec 0 (raw), 1 (zstd) or 3 (typed) expected, found {other}"),
+        )),
     }
 }
 
@@ -147,6 +259,44 @@ mod tests {
             assert_eq!(decompressor.open(stored, raw_length, "c").unwrap(), raw);
             assert!(decompressor.open(stored, raw_length + 1, "c").is_err());
             assert!(decompressor.open(&stored[..stored.len() / 2], raw_length, "c").is_err());
+        }
+    }
+
+    /// Catches a typed chunk that does not come back, one that grows, and bytes that are no chunk
+    /// and make the reader panic.
+    #[test]
+    fn typed_chunks_come_back() {
+        let numbers: Vec<u8> = (0..20_000u64).flat_map(|n| (n * 37).to_le_bytes()).collect();
+        let (mut compressor, mut decompressor) = (Compressor::new(), Decompressor::new());
+        for transform in (0..=255).filter_map(Transform::from_byte) {
+            for length in [160_000, 159_997, 5, 1] {
+                let raw = &numbers[..length];
+                let mut stored = Vec::new();
+                let written = compressor.store_typed(raw, transform, &mut stored);
+                assert!(written == stored.len() && written <= length + 1);
+                let length = length as u32;
+                assert_eq!(decompressor.open(&stored, length, "c").unwrap(), raw, "{transform:?}");
+                assert!(decompressor.open(&stored, length + 1, "c").is_err());
+                for cut in 0..stored.len().min(40) {
+                    assert!(decompressor.open(&stored[..cut], length, "c").is_err());
+                }
+            }
+        }
+        let best = Transform::delta(8).unwrap();
+        let mut stored = Vec::new();
+        assert!(compressor.store_typed(&numbers, best, &mut stored) < numbers.len() / 1000);
+        assert_eq!(stored[..3], [TYPED, best.byte(), ZSTD]);
+        let plain = [TYPED, 0x11, RAW, 1, 3, 2, 4];
+        assert_eq!(decompressor.open(&plain, 4, "c").unwrap(), [1, 2, 3, 4]);
+        for (chunk, kind) in [
+            (&[TYPED][..], ErrorKind::Corrupt),
+            (&[TYPED, 0x13], ErrorKind::Corrupt),
+            (&[TYPED, 0x15, RAW, 1], ErrorKind::Unsupported),
+            (&[TYPED, 0x13, TYPED, 1], ErrorKind::Unsupported),
+            (&[TYPED, 0x13, RAW, 1, 2], ErrorKind::Corrupt),
+            (&[TYPED, 0x13, ZSTD, 1, 2], ErrorKind::Corrupt),
+        ] {
+            assert_eq!(decompressor.open(chunk, 1, "c").unwrap_err().kind(), kind, "{chunk:?}");
         }
     }
 

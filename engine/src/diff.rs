@@ -7,7 +7,7 @@
 //! sorters. A new chunk counts to the first changed file that has it, so that files add up.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::columnstore::SegmentPath;
 use crate::error::{Error, Result};
@@ -301,6 +301,23 @@ fn other_chunks(
                     Ok(listed) => {
                         let below = other_chunks(meta, &former, &listed, depth - 1, each)?;
                         failure = failure.or(below);
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            Extent::Recipe { id, length } => {
+                let former: HashSet<ChunkId> = match former {
+                    Some(Extent::Recipe { id, length }) => {
+                        meta.recipe(*id, *length).map(|r| r.chunks().collect()).unwrap_or_default()
+                    }
+                    _ => HashSet::new(),
+                };
+                match meta.recipe(id, length) {
+                    Ok(recipe) => {
+                        let others = recipe.chunks().filter(|chunk| !former.contains(chunk));
+                        for chunk in others {
+                            each(chunk)?;
+                        }
                     }
                     Err(error) => failure = failure.or(Some(error)),
                 }

@@ -131,8 +131,7 @@ pub struct ChunkStore<'a> {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<(Compressor, Vec<u8>)> =
-        RefCell::new((Compressor::new(), Vec::new()));
+    static SCRATCH: RefCell<(Option<(Compression, Compressor)>, Vec<u8>)> = RefCell::default();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -255,7 +254,11 @@ impl ChunkStore<'_> {
         let transform = choose();
         SCRATCH.with_borrow_mut(|(compressor, scratch)| {
             scratch.clear();
-            compressor.set(self.options.compression);
+            let wanted = self.options.compression;
+            if compressor.as_ref().is_none_or(|(kept, _)| *kept != wanted) {
+                *compressor = Some((wanted, Compressor::with_level(wanted.level())));
+            }
+            let Some((_, compressor)) = compressor else { unreachable!("made above") };
             compressor.store_typed(raw, transform, scratch);
             self.added_raw.fetch_add(raw_length, Ordering::Relaxed);
             self.place(kind, id, raw.len(), scratch)

@@ -149,6 +149,9 @@ struct Step {
     reached: Reached,
 }
 
+/// Stands for the component of a step to a recipe; span lists have 0.
+const RECIPE: u32 = 1;
+
 /// Id, component, group and length are the key.
 const STEP_LEN: usize = 32 + 4 + 4 + 8 + 4 + 4 + 1 + 4;
 
@@ -229,7 +232,8 @@ impl Walk<'_> {
         let lists = self.lists_of(roots, visitor, &mut found)?;
         let chunks = self.read_lists(lists, roots, visitor, &mut found)?;
         let mut spans = self.read_manifests(chunks, roots, visitor, &mut found)?;
-        for _ in 0..LIST_DEPTH_MAX {
+        // Recipes come below the deepest list.
+        for _ in 0..=LIST_DEPTH_MAX {
             spans = self.read_spans(spans, roots, &mut found)?;
         }
         while let Some(step) = next_step(&mut spans)? {
@@ -358,8 +362,15 @@ impl Walk<'_> {
         let mut deeper = Sorter::distinct(self.spill);
         let mut last = Last::none();
         while let Some(step) = next_step(&mut spans)? {
-            let read = self
-                .read(&mut last, &step, roots, "span list", || meta.list(step.id, step.length))?;
+            let is_recipe = step.component == RECIPE;
+            let noun = if is_recipe { "recipe" } else { "span list" };
+            let read = self.read(&mut last, &step, roots, noun, || match is_recipe {
+                true => {
+                    let length = u32::try_from(step.length).unwrap_or(u32::MAX);
+                    Ok(meta.recipe(step.id, length)?.extents().copied().collect())
+                }
+                false => meta.list(step.id, step.length),
+            })?;
             refer_to_meta(found, &step, step.group, read.is_there)?;
             if let Some(extents) = &read.read {
                 refer(found, &mut deeper, &step, extents)?;
@@ -398,6 +409,11 @@ fn refer(
                 // Content is told apart by group alone, and not counted.
                 let reached = Reached { times: 0, ..step.reached };
                 spans.push(Step { id, component: 0, length, reached, ..*step }.encode())?;
+            }
+            Extent::Recipe { id, length } => {
+                let reached = Reached { times: 0, ..step.reached };
+                let (component, length) = (RECIPE, length.into());
+                spans.push(Step { id, component, length, reached, ..*step }.encode())?;
             }
             Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => {}
         }

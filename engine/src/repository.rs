@@ -15,8 +15,8 @@ use crate::format::config::{
 use crate::format::index::Index;
 use crate::format::recipe::Recipe;
 use crate::format::{
-    ChunkKind, FEATURE_RECIPES, FEATURE_ZSTD, Header, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX, feature_bits,
-    open_record, open_record_of, seal_record,
+    ChunkKind, FEATURE_RECIPES, FEATURE_ZSTD, Header, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX,
+    feature_bits, open_record, open_record_of, seal_record,
 };
 use crate::id::{ChunkId, IdKey, IndexId, PackId, RepositoryId, SessionId, hash_stored, random};
 use crate::index::{CachePlace, ChunkIndex, IndexReport, Location};

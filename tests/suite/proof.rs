@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use colvault_benches::generator::{NightKind, NightOptions, night};
+use colvault_engine::compress::Compression;
 use colvault_engine::finding::{FindingKind, Findings};
 use colvault_engine::format::snapshot::{Snapshot, Verdict};
 use colvault_engine::id::{SessionId, random};
@@ -189,7 +190,7 @@ fn without_facts(live: &Live) -> (Repository, Snapshot) {
     let mut snapshot = live.store.latest().snapshot;
     let repository = live.store.open().unwrap();
     repository.load_index(&NullObserver).unwrap();
-    let options = StoreOptions { dry_run: false, lanes: 1 };
+    let options = StoreOptions { dry_run: false, lanes: 1, compression: Compression::Default };
     let component = snapshot.components.iter_mut().find(|c| c.name == "dbroot/1").unwrap();
     let session = SessionId(random());
     let (manifest, _) = store_chunks(&repository, session, options, &NullObserver, |store| {

@@ -2,7 +2,7 @@
 
 use colvault_engine::backend::LocalBackend;
 use colvault_engine::error::ErrorKind;
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{CutterParameters, SlotParameters};
 use colvault_engine::repository::{CreateOptions, PACK_BYTES_DEFAULT, Repository, read_config};
 
 use crate::context::Context;
@@ -44,6 +44,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
             bytes(args.chunk_size_avg, usual.average_bytes),
             bytes(args.chunk_size_max, usual.max_bytes),
         ),
+        slots: SlotParameters::default(),
         pack_bytes: args.pack_size << 20,
         now: process::now(),
         program: process::PROGRAM.to_owned(),

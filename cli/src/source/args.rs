@@ -7,8 +7,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use colvault_engine::backup::{BackupOptions, RecordOptions};
+use colvault_engine::compress::Compression;
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::snapshot::ReloadStep;
+use colvault_engine::packer::Packers;
 use colvault_engine::pattern::Patterns;
 
 use super::record::{RecordSettings, SourceOfRecord};
@@ -168,6 +170,9 @@ impl SourceArgs {
             ignore_inode: self.ignore_inode,
             force: false,
             fail_on_corruption: false,
+            slots: None,
+            compression: Compression::Default,
+            packers: &Packers,
             dry_run: false,
             prove: true,
             threads: context.settings.threads,

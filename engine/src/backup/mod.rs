@@ -11,10 +11,11 @@ mod layout;
 mod names;
 mod parent;
 mod record;
+mod slots;
 mod span;
 mod tables;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -23,8 +24,10 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use crate::chunker::Cutters;
+use crate::compress::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::config::SlotForm;
 use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, EntryFinding, Node, Time};
 use crate::format::session::Lease;
@@ -34,8 +37,8 @@ use crate::format::snapshot::{
 use crate::format::text::encode_path;
 use crate::id::SessionId;
 use crate::manifest::ManifestWriter;
+use crate::packer::Pack;
 use crate::pattern::Patterns;
-use crate::packer::{Pack, Packers};
 use crate::pipeline::{StoreOptions, store_chunks};
 use crate::progress::{Cancel, Event, Observer};
 use crate::proof::{is_provable, prove};
@@ -46,12 +49,13 @@ use crate::source::columnstore::is_interrupted_write;
 use crate::source::directory::{EXCLUDED, Found, Met, Walk, WalkOptions};
 use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
-use content::{FileJob, Outcome, Permits, Reading};
+use content::{Before, FileJob, Outcome, Permits, Reading};
 pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
 use names::Names;
 pub(crate) use parent::{ParentCursor, same_source};
 pub use record::RecordOptions;
 pub(crate) use record::{left_out_of, needs_confirmation};
+use slots::SlotStore;
 
 /// An entry whose mtime or ctime is not older than the start of its reading by this many seconds
 /// is read again next time: a later change could have left the same times.
@@ -195,12 +199,11 @@ pub fn backup_guarded(
         .map_err(|error| {
             Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
         })?;
-    let store_options =
-        StoreOptions {
-            dry_run: options.dry_run,
-            lanes: (options.threads / 8).clamp(1, 4),
-            compression: options.compression,
-        };
+    let store_options = StoreOptions {
+        dry_run: options.dry_run,
+        lanes: (options.threads / 8).clamp(1, 4),
+        compression: options.compression,
+    };
     let form = options.slots.unwrap_or(repository.config().slots.form);
     let mut run = Run {
         judge: Judge { repository, options, doubtful },
@@ -228,9 +231,8 @@ pub fn backup_guarded(
                 observer,
                 cancel: &options.cancel,
                 permits: Permits::new(TASKS_MAX),
-                recipes: (form == SlotForm::Recipe).then(|| {
-                    SlotStore::new(store, repository, options.packers, doubtful)
-                }),
+                recipes: (form == SlotForm::Recipe)
+                    .then(|| SlotStore::new(store, repository, options.packers, doubtful)),
             };
             pool.in_place_scope_fifo(|scope| {
                 let mut components = Vec::new();

@@ -18,7 +18,7 @@ use crate::id::ChunkId;
 use crate::packer::{Pack, Packer, unpack};
 use crate::pipeline::{ChunkStore, Known};
 use crate::repository::Repository;
-use crate::transform::{Transform, choose};
+use crate::transform::Transform;
 
 /// After so many slots of a span that came out otherwise, and none that came out the same, the rest of
 /// it is not tried: another library has packed the file.
@@ -56,7 +56,6 @@ pub(super) enum Stored {
 struct Kept {
     unpacked: Vec<u8>,
     payload: Vec<u8>,
-    sample: Vec<u8>,
     compressor: Compressor,
 }
 
@@ -64,7 +63,6 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::new(Kept {
         unpacked: Vec::new(),
         payload: Vec::new(),
-        sample: Vec::new(),
         compressor: Compressor::new(),
     });
 }
@@ -189,16 +187,13 @@ impl<'a> SlotStore<'a> {
     }
 
     fn blocks(&self, column: Column, kept: &mut Kept) -> Result<Vec<Extent>> {
-        let Kept { unpacked, sample, compressor, .. } = kept;
+        let Kept { unpacked, compressor, .. } = kept;
         let mut chosen = None;
         let mut extents = Vec::new();
         for block in unpacked.chunks(self.repository.config().slots.block_bytes as usize) {
             self.part(block, &mut extents, &mut || {
                 *chosen.get_or_insert_with(|| {
-                    choose(unpacked, column.width, column.data_type, &mut |bytes| {
-                        sample.clear();
-                        compressor.store(bytes, sample)
-                    })
+                    compressor.choose(unpacked, column.width, column.data_type)
                 })
             })?;
         }

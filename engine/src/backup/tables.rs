@@ -1,6 +1,7 @@
 //! Names of tables and columns: read back from the catalog that was just stored, and kept with the
 //! snapshot.
 
+use crate::compress::Compression;
 use crate::error::Result;
 use crate::format::ChunkKind;
 use crate::format::snapshot::Snapshot;
@@ -52,7 +53,7 @@ pub(super) fn name(
     if is_known {
         return Ok(());
     }
-    let options = StoreOptions { dry_run: false, lanes: 1 };
+    let options = StoreOptions { dry_run: false, lanes: 1, compression: Compression::Default };
     let ((), stored) = store_chunks(repository, session, options, observer, |store| {
         chunks.iter().try_for_each(|raw| store.store_meta(raw).map(drop))
     })?;

@@ -253,6 +253,9 @@ impl<'a> Windows<'a> {
                 writing.incomplete.store(true, Ordering::Relaxed);
                 return self.zeros(writing, file_offset, length, true);
             }
+            Extent::Recipe { .. } => {
+                return Err(Error::new(ErrorKind::Unsupported, "recipe", "not yet"));
+            }
             Extent::List { .. } => unreachable!("lists are resolved by the reader"),
         };
         writing.left.fetch_add(1, Ordering::Relaxed);
