@@ -49,9 +49,10 @@ use crate::source::columnstore::is_interrupted_write;
 use crate::source::directory::{EXCLUDED, Found, Met, Walk, WalkOptions};
 use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
-use content::{Before, FileJob, Outcome, Permits, Reading};
+use content::{FileJob, Outcome, Permits, Reading};
 pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
 use names::Names;
+use parent::Before;
 pub(crate) use parent::{ParentCursor, same_source};
 pub use record::RecordOptions;
 pub(crate) use record::{left_out_of, needs_confirmation};
@@ -226,6 +227,7 @@ pub fn backup_guarded(
         store_chunks(repository, session.id(), store_options, observer, |store| {
             let cutters = Cutters::new(&repository.config().cutter);
             let reading = Reading {
+                repository,
                 store,
                 cutters: &cutters,
                 observer,
@@ -425,8 +427,13 @@ enum Pending {
 
 impl Run<'_> {
     fn find(&mut self, finding: Finding) {
+        self.find_times(finding, 1);
+    }
+
+    /// Takes a finding that stands for so many.
+    fn find_times(&mut self, finding: Finding, times: u64) {
         self.observer.event(Event::Finding(&finding));
-        self.findings.push(finding);
+        self.findings.push_times(finding, times);
     }
 
     fn leave_out(&mut self, left_out: LeftOut) {
@@ -518,10 +525,11 @@ impl Run<'_> {
             true => self.stats.files_changed += 1,
             false => self.stats.files_new += 1,
         }
-        // What is known was verified when it was stored, unless something was wrong then.
-        let verify_all = previous.as_ref().is_none_or(|p| p.racy || !p.findings.is_empty());
-        let extents = previous.map(|p| p.extents().to_vec()).unwrap_or_default();
-        let job = FileJob::begin(reading, scope, &found, Before { verify_all, extents })?;
+        let before = previous.map(|previous| Before {
+            extents: previous.extents().to_vec(),
+            is_sound: !previous.racy && previous.findings.is_empty(),
+        });
+        let job = FileJob::begin(reading, scope, &found, before.unwrap_or_default())?;
         Ok(Some(Pending::Reading(Box::new(found), job)))
     }
 
@@ -640,10 +648,10 @@ impl Run<'_> {
         writer: &mut ManifestWriter<'_>,
         counts: &mut Counts,
     ) -> Result<()> {
-        let mut entry = match pending {
-            Pending::Ready(entry) => *entry,
+        let (mut entry, more) = match pending {
+            Pending::Ready(entry) => (*entry, 0),
             Pending::Reading(found, job) => match self.read(tree, &found, job.wait())? {
-                Some(entry) => entry,
+                Some(read) => read,
                 None => return Ok(()),
             },
         };
@@ -653,9 +661,9 @@ impl Run<'_> {
             let detail = why.as_bytes().to_vec();
             entry.findings.push(EntryFinding { code: content::INTERRUPTED, detail });
         }
-        content::keep_small(&mut entry);
+        content::keep_small(&mut entry, more);
         for finding in &entry.findings {
-            self.find(content::reported(tree, &entry.path, finding));
+            self.find_times(content::reported(tree, &entry.path, finding), finding.times());
         }
         match &entry.node {
             Node::File { size, extents } => {
@@ -671,12 +679,13 @@ impl Run<'_> {
         writer.push(&entry)
     }
 
+    /// Returns the entry of a file that was read, and how many findings it has beside those in it.
     fn read(
         &mut self,
         tree: &SourceTree,
         found: &Found,
         outcome: Outcome,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Option<(Entry, u64)>> {
         match outcome {
             Outcome::Read(content) => {
                 self.stats.bytes_read += content.read;
@@ -687,7 +696,7 @@ impl Run<'_> {
                 let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);
                 entry.findings = content.findings;
                 entry.segment = content.segment;
-                Ok(Some(entry))
+                Ok(Some((entry, content.more_findings)))
             }
             Outcome::Vanished => {
                 self.find(Finding::new(
@@ -701,7 +710,7 @@ impl Run<'_> {
                 let node = Node::Unreadable { size: found.stat.size };
                 let mut entry = self.entry(found.path.clone(), &found.stat, node, Vec::new(), true);
                 entry.findings.push(content::unreadable(&error));
-                Ok(Some(entry))
+                Ok(Some((entry, 0)))
             }
             Outcome::Failed(error) => Err(error),
         }

@@ -4,9 +4,10 @@
 //! not come out the same is left to the caller, who stores its packed bytes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use super::parent::Former;
 use crate::chunker::leading_zeros;
 use crate::columnstore::segment::{Packing, SLOT_HEAD_BYTES, SlotHead};
 use crate::compress::Compressor;
@@ -88,11 +89,6 @@ impl<'a> SlotStore<'a> {
         SlotStore { store, repository, packers, doubtful, used: Mutex::default() }
     }
 
-    /// Returns the repository when what its snapshots reach is there.
-    pub fn trusted(&self) -> Option<&'a Repository> {
-        (!self.doubtful).then_some(self.repository)
-    }
-
     /// Returns the names of the packers that recipes of this session need.
     pub fn packers(self) -> BTreeSet<String> {
         self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -105,19 +101,20 @@ impl<'a> SlotStore<'a> {
         }
     }
 
-    /// Stores a packed slot as a recipe, unless it is known; `reached` are the recipes that a snapshot
-    /// reaches, `holds` verifies the slot and is asked only when it is not known.
+    /// Stores a packed slot as a recipe, unless it is known; `former` is what the
+    /// parent has there, `holds` verifies the slot and is asked only when it is not known.
     pub fn store(
         &self,
         slot: &[u8],
         column: Column,
-        reached: &HashSet<ChunkId>,
+        former: &Former,
         guess: &mut Guess,
         holds: &mut dyn FnMut() -> bool,
     ) -> Result<Stored> {
         let id = self.repository.id_key().chunk_id(slot);
         let length = u32::try_from(slot.len()).expect("a slot is below 4 GiB");
-        match self.store.knows_recipe(id, length, reached.contains(&id))? {
+        let is_reached = !self.doubtful && former.reaches(id);
+        match self.store.knows_recipe(id, length, is_reached)? {
             Known::No => {}
             known => {
                 if let Known::Stored { packer } = known {
