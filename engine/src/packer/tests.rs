@@ -1,5 +1,8 @@
 use super::*;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use crate::id::hash_stored;
 
 const PACKINGS: [Packing; 2] = [Packing::Snappy, Packing::Lz4];
@@ -186,4 +189,53 @@ fn payloads_are_the_documented_ones() {
 
 fn blake3_hex(bytes: &[u8]) -> String {
     hash_stored(&[bytes]).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes as they stand in columns and beside them: words again and again, noise, and earlier bytes
+/// again from any distance.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = (0..3_u8, any::<u64>(), 1..400_usize);
+    vec(piece, 0..400).prop_map(|pieces| {
+        let mut bytes = Vec::new();
+        for (kind, number, length) in pieces {
+            let mut state = number | 1;
+            for at in 0..length {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let far = number as usize % 70_000 + 1;
+                bytes.push(match kind {
+                    0 => number.to_le_bytes()[at % (1 << (number % 4))],
+                    1 => state as u8,
+                    _ => bytes.len().checked_sub(far).map_or(7, |earlier| bytes[earlier]),
+                });
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// Catches content that does not come back from a packer.
+    #[test]
+    fn what_was_packed_comes_back(unpacked in pieces()) {
+        let mut out = Vec::new();
+        for packer in Packer::ALL {
+            let payload = packed(packer, &unpacked);
+            prop_assert!(unpack(packer.packing(), &payload, &mut out).is_ok());
+            prop_assert!(out == unpacked, "{}", packer.name());
+        }
+    }
+
+    /// Catches any bytes on which unpacking panics or gives more than a slot holds.
+    #[test]
+    fn any_bytes_are_unpacked_or_refused(payload in vec(any::<u8>(), 0..2000)) {
+        let mut out = Vec::new();
+        for packing in PACKINGS {
+            let opened = unpack(packing, &payload, &mut out);
+            prop_assert!(out.capacity() <= UNPACKED_BYTES_MAX && (opened.is_ok() || out.is_empty()));
+        }
+    }
 }
