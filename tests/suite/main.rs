@@ -26,6 +26,7 @@ mod json;
 mod json_reports;
 mod model;
 mod names;
+mod packers;
 mod plan;
 mod proof;
 mod proof_damage;
