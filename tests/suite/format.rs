@@ -18,6 +18,7 @@ use colvault_engine::format::pack::{
 use colvault_engine::format::segment::{CompressedFacts, SegmentFacts};
 use colvault_engine::format::{ChunkKind, Header, ObjectKind, open_record, seal_record};
 use colvault_engine::id::{ChunkId, IdKey, PackId, RepositoryId, SessionId, hash_stored};
+use colvault_engine::transform::Transform;
 
 /// Returns the bytes of every hex block of the document, by name.
 fn examples() -> BTreeMap<String, Vec<u8>> {
@@ -101,6 +102,37 @@ fn a_stored_chunk_is_read_as_documented() {
     let mut out = Vec::new();
     Compressor::new().store(&[7; 4096], &mut out);
     assert_eq!(out[0], stored[0], "the same codec is chosen");
+}
+
+/// Catches a transform whose bytes differ from the document.
+#[test]
+fn typed_chunks_are_as_documented() {
+    let examples = examples();
+    let mut values: Vec<u8> =
+        [1000u32, 1003, 1001].into_iter().flat_map(u32::to_le_bytes).collect();
+    values.push(0xff);
+    let mut strings = vec![0; 8192];
+    strings[..2].copy_from_slice(&8160u16.to_le_bytes());
+    for (n, word) in [8192u16, 8184, 8178, 0xffff].into_iter().enumerate() {
+        strings[10 + 2 * n..][..2].copy_from_slice(&word.to_le_bytes());
+    }
+    strings[8178..].copy_from_slice(b"recipecolvault");
+    for (name, raw) in [("typed-chunk", &values), ("strings-chunk", &strings)] {
+        let stored = &examples[name];
+        let length = u32::try_from(raw.len()).unwrap();
+        assert_eq!(Decompressor::new().open(stored, length, "example").unwrap(), raw, "{name}");
+        let mut out = Vec::new();
+        let transform = Transform::from_byte(stored[1]).unwrap();
+        transform.apply(raw, &mut out);
+        match stored[2] {
+            0 => assert_eq!(stored[3..], out),
+            _ => {
+                let mut again = Vec::new();
+                Compressor::new().store_typed(raw, transform, &mut again);
+                assert_eq!(stored[..3], again[..3], "{name}: {again:02x?}");
+            }
+        }
+    }
 }
 
 /// Catches an extent or entry encoding that differs from the document.
