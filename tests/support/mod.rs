@@ -209,6 +209,7 @@ pub fn restore_options(target: &Path) -> RestoreOptions {
         sparse: false,
         numeric_ids: false,
         dry_run: false,
+        packers: &Packers,
         threads: 2,
         cancel: Cancel::default(),
     }
