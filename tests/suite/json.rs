@@ -95,6 +95,14 @@ struct Initialized {
     encryption: String,
     pack_bytes: u32,
     chunker: Chunker,
+    slots: Slots,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slots {
+    form: String,
+    block_bytes: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,6 +187,13 @@ struct Figures {
     pages_verified: u64,
     pages_known: u64,
     pages_not_verifiable: u64,
+    slots_recipe_known: u64,
+    slots_unpacked: u64,
+    slots_unpacked_bytes: u64,
+    slots_recipe_new: u64,
+    slots_not_unpacked: u64,
+    slots_packed_otherwise: u64,
+    slots_not_tried: u64,
 }
 
 /// The summary of a backup without its [`Figures`], which stand in the same object.
@@ -188,6 +203,8 @@ struct BackupRest {
     total_duration: f64,
     snapshot_id: Option<String>,
     dry_run: bool,
+    slots: String,
+    packers: Vec<String>,
     parent: Option<String>,
     state: String,
     kind: String,
@@ -214,6 +231,8 @@ impl<'de> Deserialize<'de> for BackupSummary {
             "total_duration",
             "snapshot_id",
             "dry_run",
+            "slots",
+            "packers",
             "parent",
             "state",
             "kind",
@@ -295,6 +314,7 @@ struct Snapshot {
     hostname: String,
     tags: Vec<String>,
     program_version: String,
+    packers: Vec<String>,
     summary: Figures,
     id: String,
     short_id: String,
@@ -466,6 +486,8 @@ fn figures_of_a_backup_agree_with_the_file_system() {
     let slots = chunker.slots.as_ref().unwrap();
     let sizes = [slots.min_bytes, slots.average_bytes, slots.max_bytes];
     assert_eq!(sizes, [8 << 10, 32 << 10, 128 << 10]);
+    let form = (created.slots.form.as_str(), created.slots.block_bytes);
+    assert_eq!(form, ("recipe", 256 << 10));
 
     wait_until_not_racy();
     let tried = back_up(&place, 0, "--dry-run --verbose");
@@ -476,6 +498,8 @@ fn figures_of_a_backup_agree_with_the_file_system() {
     assert_eq!(would.collect::<Vec<_>>(), ["config", "datadir", "dbroot/1"]);
     let tried = tried.summary();
     assert!(tried.rest.dry_run && tried.rest.snapshot_id.is_none());
+    // Its segment files have no slots, so no packer is needed.
+    assert_eq!((tried.rest.slots.as_str(), tried.rest.packers.len()), ("recipe", 0));
 
     let lines = back_up(&place, 0, "--tag a,b");
     let notes = lines.texts().join("\n");

@@ -38,6 +38,7 @@ mod running;
 mod settings;
 mod slots;
 mod stats;
+mod storing;
 mod tidy;
 mod unchanged;
 mod vanishing;
