@@ -30,6 +30,7 @@ mod plan;
 mod proof;
 mod proof_damage;
 mod real_nights;
+mod recipes;
 mod record;
 mod record_tables;
 mod regressions;
