@@ -260,12 +260,17 @@ fn an_unknown_packer_is_told_before_anything_is_written() {
         bytes[at..at + 8].copy_from_slice(b"snappy-9");
     });
     fs::write(&snapshot, later).unwrap();
-    for options in ["", "--dry-run", "--component config"] {
+    for command in [
+        "restore latest --target @/back",
+        "restore latest --target @/back --dry-run",
+        "restore latest --target @/back --component config",
+        "dump latest --output @/back",
+    ] {
         place
-            .expect(13, &format!("restore -r @/repository latest --target @/back {options}"))
+            .expect(13, &format!("-r @/repository {command}"))
             .complains("it needs the slot packer \"snappy-9\", which this program lacks");
+        assert!(!place.path("back").exists(), "{command}");
     }
-    assert!(!place.path("back").exists());
     place.expect(0, "snapshots -r @/repository");
     place.expect(0, "ls -r @/repository latest");
     fs::write(&snapshot, good).unwrap();
