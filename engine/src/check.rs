@@ -2,9 +2,13 @@
 //!
 //! Without options every config, feature, index and snapshot object is read and hashed, every
 //! manifest and span list is read and verified, every chunk they name is looked up, and packs are
-//! compared with the index by name and length. Trailers, and all data, are read on request.
+//! compared with the index by name and length. Trailers, and all data, are read on request. A recipe
+//! is bound to its slot by its checksum; that it leads to the slot is seen by following it, which is
+//! done for every recipe when all data is read: a sample of the packs verifies their chunks alone.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -16,21 +20,27 @@ use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::format::manifest::{Entry, Node, compare_paths};
 use crate::format::pack::{Place, with_offsets};
+use crate::format::recipe::CODEC_RECIPE;
 use crate::format::snapshot::{Counts, SnapshotState};
 use crate::id::{ChunkId, PackId, hash_stored};
 use crate::index::{KnownPack, Location};
 use crate::manifest::MetaReader;
+use crate::packer::{Pack, Packer};
 use crate::progress::{Cancel, Event, Observer};
+use crate::recipe::{Rebuilt, SlotParts, rebuild, refuse_unknown_packers};
 use crate::repository::Repository;
 use crate::snapshot::{self, Named};
 
 /// What to check beyond the structure.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CheckOptions {
     /// Read every pack's trailer and compare it with the index.
     pub read_trailers: bool,
-    /// Read this share of all packs, in percent, and verify every chunk in them.
+    /// Read this share of all packs, in percent, and verify every chunk in them; at 100 also pack
+    /// every slot again whose recipe a snapshot reaches.
     pub read_data_percent: Option<f64>,
+    /// What packs slots again: [`Packers`](crate::packer::Packers), or a test's.
+    pub packers: &'static dyn Pack,
     /// Threads that read and verify.
     pub threads: usize,
     /// To stop it.
@@ -54,6 +64,8 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Bytes of packs read.
     pub bytes_read: u64,
+    /// Slots packed again.
+    pub slots_packed: u64,
     /// Packs that no index names: of interrupted backups, or of a running one.
     pub packs_unindexed: u64,
     /// What is wrong.
@@ -77,6 +89,8 @@ pub fn check(
         report: CheckReport::default(),
         seen: HashSet::new(),
         counted: HashMap::new(),
+        packers: Vec::new(),
+        slots: Vec::new(),
     };
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
@@ -91,6 +105,10 @@ pub fn check(
         observer.event(Event::Stage("reading packs"));
         checker.read_packs(&packs)?;
     }
+    if checker.reads_all() {
+        observer.event(Event::Stage("packing slots"));
+        checker.pack_slots()?;
+    }
     Ok(checker.report)
 }
 
@@ -103,6 +121,23 @@ struct Checker<'a> {
     seen: HashSet<ChunkId>,
     /// Manifest chunks that were looked at already, and what they hold: nights share most of them.
     counted: HashMap<ChunkId, ChunkFacts>,
+    /// The packers that the present snapshot names.
+    packers: Vec<String>,
+    /// Slots whose recipes are to be followed, each once, when all data is read.
+    slots: Vec<SeenSlot>,
+}
+
+/// A slot that is stored as a recipe, and where it was seen first.
+struct SeenSlot {
+    id: ChunkId,
+    length: u32,
+    path: Arc<str>,
+}
+
+thread_local! {
+    /// What a thread keeps from slot to slot: fresh memory costs page faults.
+    static KEPT: RefCell<(Decompressor, Vec<u8>)> =
+        RefCell::new((Decompressor::new(), Vec::new()));
 }
 
 /// What a manifest chunk holds.
@@ -227,6 +262,11 @@ impl Checker<'_> {
                     detail,
                 );
             }
+            self.packers.clone_from(&named.snapshot.packers);
+            if let Err(error) = refuse_unknown_packers("snapshot", &self.packers) {
+                let object = format!("snapshot {}", named.id.short());
+                self.find(FindingKind::UnknownPacker, object, error.problem());
+            }
             for component in &named.snapshot.components {
                 self.component(named, component)?;
             }
@@ -337,6 +377,7 @@ impl Checker<'_> {
         let kind = match error.kind() {
             ErrorKind::NotFound => FindingKind::MissingChunk,
             ErrorKind::Corrupt => FindingKind::DamagedManifest,
+            ErrorKind::Unsupported => FindingKind::UnknownPacker,
             _ => return Err(error.repeat()),
         };
         self.find(kind, object, error.to_string());
@@ -345,6 +386,7 @@ impl Checker<'_> {
 
     fn content(&mut self, meta: &mut MetaReader<'_>, object: &str, entry: &Entry) -> Result<()> {
         let path = || format!("{object} file {}", crate::format::text::encode(&entry.path));
+        let mut file: Option<Arc<str>> = None;
         let mut pending: Vec<(Extent, usize)> =
             entry.extents().iter().rev().map(|extent| (*extent, 0)).collect();
         while let Some((extent, depth)) = pending.pop() {
@@ -370,9 +412,27 @@ impl Checker<'_> {
                     if !self.seen.insert(id) {
                         continue;
                     }
-                    match meta.recipe(id, length) {
-                        Ok(recipe) => {
-                            pending.extend(recipe.extents().map(|extent| (*extent, depth + 1)));
+                    let recipe = meta.recipe(id, length);
+                    match recipe
+                        .and_then(|recipe| Ok((SlotParts::new(id, recipe.clone())?, recipe)))
+                    {
+                        Ok((slot, recipe)) => {
+                            let named = Packer::from_number(recipe.packer).is_some_and(|packer| {
+                                self.packers.iter().any(|n| n == packer.name())
+                            });
+                            if !named {
+                                let detail = format!(
+                                    "slot {id} needs a packer that the snapshot does not name"
+                                );
+                                self.find(FindingKind::DamagedManifest, path(), detail);
+                            }
+                            for part in slot.parts() {
+                                self.chunk(&path, part.chunk, part.length)?;
+                            }
+                            if self.reads_all() {
+                                let path = file.get_or_insert_with(|| path().into()).clone();
+                                self.slots.push(SeenSlot { id, length, path });
+                            }
                         }
                         Err(error) => self.broken(&path(), &error)?,
                     }
@@ -402,6 +462,38 @@ impl Checker<'_> {
         Ok(())
     }
 
+    fn reads_all(&self) -> bool {
+        self.options.read_data_percent.is_some_and(|percent| percent >= 100.0)
+    }
+
+    fn pool(&self) -> Result<rayon::ThreadPool> {
+        rayon::ThreadPoolBuilder::new().num_threads(self.options.threads.max(1)).build().map_err(
+            |error| Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error),
+        )
+    }
+
+    /// Packs every slot again that was seen, as a restore would. Chunks are read a second time, slot
+    /// by slot in the order of files, so memory holds one slot for each thread.
+    fn pack_slots(&mut self) -> Result<()> {
+        let slots = std::mem::take(&mut self.slots);
+        let bytes = slots.iter().map(|slot| u64::from(slot.length)).sum();
+        self.observer.event(Event::Expected { entries: slots.len() as u64, bytes });
+        let (repository, options, observer) = (self.repository, self.options, self.observer);
+        let pack = |slot: &SeenSlot| {
+            options.cancel.check()?;
+            let finding = pack_slot(repository, options.packers, slot)?;
+            observer.event(Event::Done { entries: 1, bytes: slot.length.into() });
+            Ok(finding)
+        };
+        let packed: Vec<Result<Option<Finding>>> =
+            self.pool()?.install(|| slots.par_iter().map(pack).collect());
+        for finding in packed {
+            self.report.slots_packed += 1;
+            finding?.into_iter().for_each(|finding| self.push(finding));
+        }
+        Ok(())
+    }
+
     fn read_packs(&mut self, packs: &[KnownPack]) -> Result<()> {
         let share = self.options.read_data_percent.unwrap_or(0.0).clamp(0.0, 100.0);
         // A sample is at least one pack, spread evenly over them all from a random one on.
@@ -410,12 +502,7 @@ impl Checker<'_> {
         let sample: HashSet<usize> =
             (0..wanted).map(|n| (start + n * packs.len() / wanted) % packs.len()).collect();
         let whole = |n: usize| sample.contains(&n);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.options.threads.max(1))
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
-            })?;
+        let pool = self.pool()?;
         let chosen: Vec<(&KnownPack, bool)> = packs
             .iter()
             .enumerate()
@@ -444,6 +531,39 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// Packs a slot again; returns what is wrong with it.
+fn pack_slot(
+    repository: &Repository,
+    packers: &dyn Pack,
+    slot: &SeenSlot,
+) -> Result<Option<Finding>> {
+    let SeenSlot { id, length, path } = slot;
+    let packed = repository.read_recipe(*id, *length).and_then(|recipe| {
+        KEPT.with_borrow_mut(|(decompressor, out)| {
+            let fetch = &mut |chunk, raw: &mut [u8]| {
+                repository.read_chunk_into(chunk, ChunkKind::Data, decompressor, raw)
+            };
+            rebuild(*id, &recipe, repository.id_key(), packers, fetch, out)
+        })
+    });
+    let (kind, detail) = match packed {
+        Ok(Rebuilt::Same) => return Ok(None),
+        Ok(Rebuilt::Otherwise(how)) => {
+            (FindingKind::SlotPackedOtherwise, format!("slot {id} is packed otherwise: {how}"))
+        }
+        Err(error) => {
+            let kind = match error.kind() {
+                ErrorKind::NotFound => FindingKind::MissingChunk,
+                ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
+                ErrorKind::Unsupported => FindingKind::UnknownPacker,
+                _ => return Err(error),
+            };
+            (kind, format!("slot {id} of {length} bytes cannot be made: {error}"))
+        }
+    };
+    Ok(Some(Finding::new(kind, &**path, detail)))
 }
 
 fn count(counts: &mut Counts, entry: &Entry) {
@@ -558,8 +678,14 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
             raw_length: place.raw_length,
         };
         let stored = bytes.get(at..end).unwrap_or_default();
-        match repository.open_chunk(place.id, stored, &location, &mut decompressor) {
-            Ok(_) => {}
+        let opened = match (pack.kind, stored.first()) {
+            (ChunkKind::Meta, Some(&CODEC_RECIPE)) => {
+                repository.open_recipe(place.id, stored, &location).map(drop)
+            }
+            _ => repository.open_chunk(place.id, stored, &location, &mut decompressor).map(drop),
+        };
+        match opened {
+            Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 read.findings.push(Finding::new(
                     FindingKind::DamagedChunk,

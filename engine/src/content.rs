@@ -113,9 +113,8 @@ impl<'a> ContentReader<'a> {
         let mut slot = Vec::new();
         let key = self.repository.id_key();
         let fetch = &mut |chunk, out: &mut [u8]| {
-            let raw = self.chunk(chunk)?;
-            out.copy_from_slice(part(&raw, 0, out.len(), chunk)?);
-            Ok(())
+            let (kind, decompressor) = (ChunkKind::Data, &mut self.decompressor);
+            self.repository.read_chunk_into(chunk, kind, decompressor, out)
         };
         match rebuild(id, &recipe, key, &Packers, fetch, &mut slot)? {
             Rebuilt::Same => Ok(slot),

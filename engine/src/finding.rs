@@ -66,6 +66,10 @@ pub enum FindingKind {
     UnknownOwner,
     /// Restore: content that was already lost when the snapshot was made.
     LostContent,
+    /// Restore: a slot that was packed otherwise than in the source; it holds the same.
+    SlotPackedOtherwise,
+    /// A snapshot, or a recipe in it, needs a slot packer that this program does not know.
+    UnknownPacker,
     /// An object that the repository should have is not there.
     MissingObject,
     /// An object whose bytes are not what its name, checksum or format demands.

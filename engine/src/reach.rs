@@ -58,11 +58,17 @@ impl Reached {
 pub(crate) struct Reference {
     pub prefix: IdPrefix,
     pub kind: ChunkKind,
+    /// Whether it is a recipe, whose raw length is that of the packed slot.
+    pub is_recipe: bool,
     pub group: u32,
     pub reached: Reached,
 }
 
-/// The length of a reference as the sorter has it: prefix, kind, group, first, last, selected.
+/// Bits of the last byte.
+const SELECTED: u8 = 1;
+const IS_RECIPE: u8 = 2;
+
+/// The length of a reference as the sorter has it: prefix, kind, group, first, last, bits.
 pub(crate) const REFERENCE_LEN: usize = 20 + 1 + 4 + 4 + 4 + 1;
 
 impl Reference {
@@ -73,7 +79,8 @@ impl Reference {
         put(&mut record, 21, self.group);
         put(&mut record, 25, self.reached.first);
         put(&mut record, 29, self.reached.last);
-        record[33] = self.reached.is_selected.into();
+        record[33] |= if self.reached.is_selected { SELECTED } else { 0 };
+        record[33] |= if self.is_recipe { IS_RECIPE } else { 0 };
         record
     }
 
@@ -84,11 +91,12 @@ impl Reference {
         Reference {
             prefix,
             kind: if record[20] == 0 { ChunkKind::Data } else { ChunkKind::Meta },
+            is_recipe: record[33] & IS_RECIPE != 0,
             group: take(record, 21),
             reached: Reached {
                 first: take(record, 25),
                 last: take(record, 29),
-                is_selected: record[33] != 0,
+                is_selected: record[33] & SELECTED != 0,
                 times: 0,
             },
         }
@@ -272,7 +280,8 @@ impl Walk<'_> {
             for id in &root.named.snapshot.names {
                 let (prefix, kind) = (prefix_of(*id), ChunkKind::Meta);
                 let group = visitor.names_group(root.named);
-                found.push(Reference { prefix, kind, group, reached }.encode())?;
+                let is_recipe = false;
+                found.push(Reference { prefix, kind, is_recipe, group, reached }.encode())?;
             }
         }
         lists.finish()
@@ -320,7 +329,7 @@ impl Walk<'_> {
             let group = visitor.manifest_group(step.component);
             let read = self
                 .read(&mut last, &step, roots, "manifest list", || meta.manifest_list(step.id))?;
-            refer_to_meta(found, &step, group, read.is_there)?;
+            refer_to_meta(found, &step, group, false, read.is_there)?;
             for chunk in read.read.iter().flatten() {
                 chunks.push(Step { id: chunk.id, ..step }.encode())?;
             }
@@ -342,7 +351,7 @@ impl Walk<'_> {
             let group = visitor.manifest_group(step.component);
             let read = self
                 .read(&mut last, &step, roots, "manifest chunk", || meta.manifest_chunk(step.id))?;
-            refer_to_meta(found, &step, group, read.is_there)?;
+            refer_to_meta(found, &step, group, false, read.is_there)?;
             for entry in read.read.iter().flatten() {
                 let group = visitor.entry(step.component, entry, &step.reached);
                 refer(found, &mut spans, &Step { group, ..step }, entry.extents())?;
@@ -371,7 +380,7 @@ impl Walk<'_> {
                 }
                 false => meta.list(step.id, step.length),
             })?;
-            refer_to_meta(found, &step, step.group, read.is_there)?;
+            refer_to_meta(found, &step, step.group, is_recipe, read.is_there)?;
             if let Some(extents) = &read.read {
                 refer(found, &mut deeper, &step, extents)?;
             }
@@ -384,13 +393,14 @@ fn refer_to_meta(
     found: &mut Sorter<REFERENCE_LEN>,
     step: &Step,
     group: u32,
+    is_recipe: bool,
     is_there: bool,
 ) -> Result<()> {
     if !is_there {
         return Ok(());
     }
-    let (prefix, reached) = (prefix_of(step.id), step.reached);
-    found.push(Reference { prefix, kind: ChunkKind::Meta, group, reached }.encode())
+    let (prefix, kind, reached) = (prefix_of(step.id), ChunkKind::Meta, step.reached);
+    found.push(Reference { prefix, kind, is_recipe, group, reached }.encode())
 }
 
 fn refer(
@@ -402,8 +412,9 @@ fn refer(
     for extent in extents {
         match *extent {
             Extent::Chunk { id, .. } | Extent::Slice { id, .. } => {
-                let (prefix, group, reached) = (prefix_of(id), step.group, step.reached);
-                found.push(Reference { prefix, kind: ChunkKind::Data, group, reached }.encode())?;
+                let (prefix, kind, is_recipe) = (prefix_of(id), ChunkKind::Data, false);
+                let (group, reached) = (step.group, step.reached);
+                found.push(Reference { prefix, kind, is_recipe, group, reached }.encode())?;
             }
             Extent::List { id, length } => {
                 // Content is told apart by group alone, and not counted.

@@ -248,6 +248,26 @@ impl Repository {
         })
     }
 
+    /// Fills `raw` with the raw bytes of a chunk that must be as long.
+    ///
+    /// Fails as [`Repository::read_chunk`].
+    pub fn read_chunk_into(
+        &self,
+        id: ChunkId,
+        kind: ChunkKind,
+        decompressor: &mut Decompressor,
+        raw: &mut [u8],
+    ) -> Result<()> {
+        self.read_copy(id, kind, &mut |stored, location| {
+            if location.raw_length as usize != raw.len() {
+                let (expected, found) = (raw.len(), location.raw_length);
+                let problem = format!("{expected} raw bytes expected, found {found}");
+                return Err(damaged(id, location, &problem));
+            }
+            self.open_chunk_into(id, stored, location, decompressor, raw)
+        })
+    }
+
     /// Reads the recipe of a packed slot, with whose id and length it was stored.
     ///
     /// Fails as [`Repository::read_chunk`].

@@ -90,6 +90,7 @@ fn examine(backend: Arc<dyn Backend>) -> Vec<Files> {
     let options = CheckOptions {
         read_trailers: true,
         read_data_percent: Some(100.0),
+        packers: &Packers,
         threads: 1,
         cancel: Cancel::default(),
     };
@@ -108,6 +109,7 @@ fn examine(backend: Arc<dyn Backend>) -> Vec<Files> {
             sparse: false,
             numeric_ids: true,
             dry_run: false,
+            packers: &Packers,
             threads: 1,
             cancel: Cancel::default(),
         };

@@ -144,6 +144,7 @@ impl Store {
         let options = CheckOptions {
             read_trailers,
             read_data_percent: read_data.then_some(100.0),
+            packers: &Packers,
             threads: 2,
             cancel: Cancel::default(),
         };
@@ -209,6 +210,7 @@ pub fn restore_options(target: &Path) -> RestoreOptions {
         sparse: false,
         numeric_ids: false,
         dry_run: false,
+        packers: &Packers,
         threads: 2,
         cancel: Cancel::default(),
     }

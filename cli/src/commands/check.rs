@@ -6,6 +6,7 @@ use colvault_engine::check::{CheckOptions, check};
 use colvault_engine::error::ErrorKind;
 use colvault_engine::finding::{FindingKind, Findings};
 use colvault_engine::format::snapshot::Verdict;
+use colvault_engine::packer::Packers;
 use colvault_engine::progress::Event;
 use colvault_engine::proof::{is_provable, prove};
 use colvault_engine::snapshot::{Chosen, Filter, choose};
@@ -104,6 +105,7 @@ fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let options = CheckOptions {
         read_trailers: args.read_trailers,
         read_data_percent,
+        packers: &Packers,
         threads: context.settings.threads,
         cancel: context.cancel.clone(),
     };

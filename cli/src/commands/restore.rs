@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::snapshot::Snapshot;
+use colvault_engine::packer::Packers;
 use colvault_engine::pattern::Patterns;
 use colvault_engine::progress::Event;
 use colvault_engine::restore::{RestoreOptions, Select, Target, destinations, restore};
@@ -160,6 +161,7 @@ impl RestoreArgs {
             sparse: self.sparse,
             numeric_ids: self.numeric_ids,
             dry_run: self.dry_run,
+            packers: &Packers,
             threads: context.settings.threads,
             cancel: context.cancel.clone(),
         })

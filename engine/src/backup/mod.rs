@@ -7,6 +7,7 @@
 
 mod content;
 mod decide;
+mod kept;
 mod layout;
 mod names;
 mod parent;
@@ -32,7 +33,8 @@ use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, EntryFinding, Node, Time};
 use crate::format::session::Lease;
 use crate::format::snapshot::{
-    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
+    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, RecipeStats, Snapshot,
+    SnapshotState,
 };
 use crate::format::text::encode_path;
 use crate::id::SessionId;
@@ -51,6 +53,7 @@ use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
 use content::{FileJob, Outcome, Permits, Reading};
 pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
+use kept::KeptPacked;
 use names::Names;
 use parent::Before;
 pub(crate) use parent::{ParentCursor, same_source};
@@ -152,6 +155,8 @@ pub struct BackupReport {
     pub id: Option<SessionId>,
     /// The snapshot as committed, or as it would have been.
     pub snapshot: Snapshot,
+    /// In which form slots were stored where they could be.
+    pub slots: SlotForm,
     /// How many paths were left out; the snapshot names the first 1000.
     pub left_out_total: u64,
     /// What is wrong with the repository itself, as far as the backup came across it.
@@ -216,6 +221,7 @@ pub fn backup_guarded(
         left_out: Vec::new(),
         left_out_total: 0,
         data_excluded: 0,
+        kept_packed: KeptPacked::default(),
     };
     for finding in &options.findings {
         run.find(finding.clone());
@@ -257,6 +263,9 @@ pub fn backup_guarded(
              back lacks them, and a server may not start on it",
             run.data_excluded
         );
+        observer.event(Event::Warning(&text));
+    }
+    for text in run.kept_packed.warnings() {
         observer.event(Event::Warning(&text));
     }
     if options.fail_on_corruption {
@@ -315,7 +324,13 @@ pub fn backup_guarded(
             Some(session.commit(&snapshot)?)
         }
     };
-    Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
+    Ok(BackupReport {
+        id,
+        snapshot,
+        slots: form,
+        left_out_total: run.left_out_total,
+        repository_findings,
+    })
 }
 
 /// Returns the names of the packers that a snapshot needs: those of recipes that this session met, and
@@ -417,6 +432,7 @@ struct Run<'a> {
     left_out_total: u64,
     /// Paths of DB Roots and of the data directory that the user's patterns have left out.
     data_excluded: u64,
+    kept_packed: KeptPacked,
 }
 
 /// An entry that waits for its turn in the manifest.
@@ -690,7 +706,7 @@ impl Run<'_> {
             Outcome::Read(content) => {
                 self.stats.bytes_read += content.read;
                 self.stats.verified.add(&content.verified);
-                self.stats.recipes.add(&content.recipes);
+                self.take_recipes(tree, found, &content.recipes);
                 let node = Node::File { size: content.size, extents: content.extents };
                 let (path, stat) = (found.path.clone(), &content.stat);
                 let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);
@@ -713,6 +729,18 @@ impl Run<'_> {
                 Ok(Some((entry, 0)))
             }
             Outcome::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl Run<'_> {
+    fn take_recipes(&mut self, tree: &SourceTree, found: &Found, recipes: &RecipeStats) {
+        self.stats.recipes.add(recipes);
+        let slots = recipes.kept_packed();
+        if slots > 0 {
+            let object = recorded(tree, &found.path);
+            self.observer.event(Event::KeptPacked { object: &object, slots });
+            self.kept_packed.add(recipes, &object);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::format::recipe::Recipe;
 use crate::format::snapshot::RecipeStats;
 use crate::id::ChunkId;
 use crate::packer::{Pack, Packer, unpack};
-use crate::pipeline::{ChunkStore, Known};
+use crate::pipeline::{Added, ChunkStore, Known};
 use crate::repository::Repository;
 use crate::transform::Transform;
 
@@ -51,6 +51,13 @@ pub(super) enum Stored {
     New { id: ChunkId, length: u32, stats: RecipeStats },
     /// It cannot be stored as a recipe.
     Not(RecipeStats),
+}
+
+/// The extents of blocks or of padding, and how many of their bytes are in chunks that were known.
+#[derive(Default)]
+struct Parts {
+    extents: Vec<Extent>,
+    known: u64,
 }
 
 /// What a thread keeps from slot to slot: fresh memory costs page faults.
@@ -121,7 +128,11 @@ impl<'a> SlotStore<'a> {
                     // One that this program does not know cannot be named: the slot is stored anew.
                     match Packer::from_number(packer) {
                         Some(packer) => self.need(packer),
-                        None => return Ok(Stored::Not(RecipeStats::default())),
+                        None => {
+                            let stats =
+                                RecipeStats { slots_packed_otherwise: 1, ..Default::default() };
+                            return Ok(Stored::Not(stats));
+                        }
                     }
                 }
                 self.store.count_known(slot.len() as u64);
@@ -156,11 +167,17 @@ impl<'a> SlotStore<'a> {
             };
             guess.packer = Some(packer);
             self.need(packer);
+            let (mut blocks, mut padding) = (Parts::default(), Parts::default());
+            self.blocks(column, kept, &mut blocks)?;
+            self.padding(&slot[end..], &mut padding)?;
+            // Of the payload as much counts as known as of what it holds.
+            let share = u64::from(head.length) * blocks.known / stats.slots_unpacked_bytes;
+            self.store.count_known(share + padding.known);
             let recipe = Recipe {
                 packer: packer.number(),
                 payload_length: head.length,
-                blocks: self.blocks(column, kept)?,
-                padding: self.padding(&slot[end..])?,
+                blocks: blocks.extents,
+                padding: padding.extents,
             };
             self.store.add_recipe(id, &recipe)?;
             stats.slots_recipe_new = 1;
@@ -183,43 +200,42 @@ impl<'a> SlotStore<'a> {
         })
     }
 
-    fn blocks(&self, column: Column, kept: &mut Kept) -> Result<Vec<Extent>> {
+    fn blocks(&self, column: Column, kept: &mut Kept, parts: &mut Parts) -> Result<()> {
         let Kept { unpacked, compressor, .. } = kept;
         let mut chosen = None;
-        let mut extents = Vec::new();
         for block in unpacked.chunks(self.repository.config().slots.block_bytes as usize) {
-            self.part(block, &mut extents, &mut || {
+            self.part(block, parts, &mut || {
                 *chosen.get_or_insert_with(|| {
                     compressor.choose(unpacked, column.width, column.data_type)
                 })
             })?;
         }
-        Ok(extents)
+        Ok(())
     }
 
     /// Stores what stands behind a payload: mostly zeros, after an update what was there before.
-    fn padding(&self, bytes: &[u8]) -> Result<Vec<Extent>> {
-        let mut extents = Vec::new();
-        if !bytes.is_empty() {
-            self.part(bytes, &mut extents, &mut || Transform::NONE)?;
+    fn padding(&self, bytes: &[u8], parts: &mut Parts) -> Result<()> {
+        match bytes {
+            [] => Ok(()),
+            _ => self.part(bytes, parts, &mut || Transform::NONE),
         }
-        Ok(extents)
     }
 
     fn part(
         &self,
         bytes: &[u8],
-        extents: &mut Vec<Extent>,
+        parts: &mut Parts,
         choose: &mut dyn FnMut() -> Transform,
     ) -> Result<()> {
         if leading_zeros(bytes) < bytes.len() {
-            let id = self.store.add_block(bytes, choose)?.id;
+            let Added { id, is_new } = self.store.add_block(bytes, choose)?;
             let length = u32::try_from(bytes.len()).expect("a block is below 4 GiB");
-            extents.push(Extent::Chunk { id, length });
-        } else if let Some(Extent::Zero { length }) = extents.last_mut() {
+            parts.extents.push(Extent::Chunk { id, length });
+            parts.known += if is_new { 0 } else { bytes.len() as u64 };
+        } else if let Some(Extent::Zero { length }) = parts.extents.last_mut() {
             *length += bytes.len() as u64;
         } else {
-            extents.push(Extent::Zero { length: bytes.len() as u64 });
+            parts.extents.push(Extent::Zero { length: bytes.len() as u64 });
         }
         Ok(())
     }

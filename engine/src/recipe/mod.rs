@@ -5,14 +5,17 @@
 //! written as another packing of the same content, which a server reads as well as the first, and
 //! whoever asked is told.
 
+mod parts;
+
 use std::cell::RefCell;
 
-use crate::columnstore::segment::{SLOT_HEAD_BYTES, checksum};
+use crate::columnstore::segment::{SLOT_BYTES_MAX, SLOT_HEAD_BYTES, checksum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::extent::Extent;
 use crate::format::recipe::{Recipe, UNPACKED_BYTES_MAX};
 use crate::id::{ChunkId, IdKey};
 use crate::packer::{Pack, Packer, unpack};
+pub use parts::{Buffers, Part, SlotParts};
 
 /// What came of following a recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +29,13 @@ pub enum Rebuilt {
 /// What a thread keeps from slot to slot: fresh memory costs page faults.
 #[derive(Default)]
 struct Kept {
-    unpacked: Vec<u8>,
     payload: Vec<u8>,
     again: Vec<u8>,
 }
 
 thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
+    static CONTENT: RefCell<Vec<u8>> = RefCell::default();
 }
 
 /// Fills `out` with the packed slot `id` that `recipe` makes. `fetch` fills a buffer with the verified
@@ -48,17 +51,39 @@ pub fn rebuild(
     fetch: &mut dyn FnMut(ChunkId, &mut [u8]) -> Result<()>,
     out: &mut Vec<u8>,
 ) -> Result<Rebuilt> {
-    let packer = known_packer(id, recipe.packer)?;
-    let length = usize::try_from(recipe.slot_length()).unwrap_or(usize::MAX);
-    let payload_length = recipe.payload_length as usize;
-    KEPT.with_borrow_mut(|Kept { unpacked, payload, again }| {
-        resize(unpacked, recipe.unpacked_length().min(UNPACKED_BYTES_MAX.into()) as usize);
+    known_packer(id, recipe.packer)?;
+    let (unpacked_length, padding_length) = lengths(id, recipe)?;
+    CONTENT.with_borrow_mut(|content| {
+        resize(content, unpacked_length + padding_length);
+        let (unpacked, padding) = content.split_at_mut(unpacked_length);
         fill(&recipe.blocks, unpacked, fetch)?;
-        resize(out, length);
+        fill(&recipe.padding, padding, fetch)?;
+        pack_again(id, recipe, key, packers, unpacked, padding, out)
+    })
+}
+
+/// Fills `out` with the packed slot `id`, of which the unpacked bytes and the padding are there, as
+/// long as `recipe` says.
+///
+/// Fails as [`rebuild`]. Cost: one packing, one hash of the slot.
+pub fn pack_again(
+    id: ChunkId,
+    recipe: &Recipe,
+    key: &IdKey,
+    packers: &dyn Pack,
+    unpacked: &[u8],
+    padding: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Rebuilt> {
+    let packer = known_packer(id, recipe.packer)?;
+    let payload_length = recipe.payload_length as usize;
+    let length = SLOT_HEAD_BYTES + payload_length + padding.len();
+    resize(out, length);
+    KEPT.with_borrow_mut(|Kept { payload, again }| {
         let packed = packers.pack(packer, unpacked, payload);
         if packed && payload.len() == payload_length {
             write_payload(packer, payload, out);
-            fill(&recipe.padding, &mut out[SLOT_HEAD_BYTES + payload_length..], fetch)?;
+            out[SLOT_HEAD_BYTES + payload_length..].copy_from_slice(padding);
             if key.chunk_id(out) == id {
                 return Ok(Rebuilt::Same);
             }
@@ -83,6 +108,34 @@ pub fn rebuild(
         let problem = format!("no packer gives a slot that fits {length} bytes");
         Err(Error::corrupt(format!("recipe {id}"), problem))
     })
+}
+
+/// Returns how many bytes are packed, and how many follow the payload.
+///
+/// Fails with `Corrupt` for a slot longer than any that is stored, before memory is taken for it.
+fn lengths(id: ChunkId, recipe: &Recipe) -> Result<(usize, usize)> {
+    let (unpacked, slot) = (recipe.unpacked_length(), recipe.slot_length());
+    if unpacked > UNPACKED_BYTES_MAX.into() || slot > SLOT_BYTES_MAX {
+        let problem = format!(
+            "at most {UNPACKED_BYTES_MAX} bytes packed to {SLOT_BYTES_MAX} expected, found \
+             {unpacked} packed to {slot}"
+        );
+        return Err(Error::corrupt(format!("recipe {id}"), problem));
+    }
+    let padding = slot - SLOT_HEAD_BYTES as u64 - u64::from(recipe.payload_length);
+    Ok((unpacked as usize, padding as usize))
+}
+
+/// Fails with `Unsupported` when a snapshot needs a packer that this program does not know: asked
+/// before any of its content is written.
+pub fn refuse_unknown_packers(object: &str, packers: &[String]) -> Result<()> {
+    match packers.iter().find(|name| Packer::from_name(name).is_none()) {
+        None => Ok(()),
+        Some(name) => {
+            let problem = format!("it needs the slot packer {name:?}, which this program lacks");
+            Err(Error::new(ErrorKind::Unsupported, object, problem))
+        }
+    }
 }
 
 /// Returns the packer of a recipe.
