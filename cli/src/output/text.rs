@@ -34,12 +34,13 @@ const FINDINGS_SHOWN_MAX: usize = 20;
 const PATHS_SHOWN_MAX: usize = 3;
 
 /// What a restore finds where content is not what it was.
-const LOST: [FindingKind; 5] = [
+const LOST: [FindingKind; 6] = [
     FindingKind::LostContent,
     FindingKind::MissingObject,
     FindingKind::DamagedObject,
     FindingKind::MissingChunk,
     FindingKind::DamagedChunk,
+    FindingKind::UnknownPacker,
 ];
 
 /// Writes text, and a bar on a terminal.
