@@ -5,6 +5,7 @@ use std::fs;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use colvault_benches::generator::{CodecChoice, CreateOptions, create};
@@ -404,13 +405,17 @@ fn expect_lost(world: &World, store: &Store, slot: &Slot, kind: FindingKind, wor
 fn lost_packs_cost_the_slots_in_them() {
     let world = World::new(CodecChoice::Mixed);
     let before = world.backend.objects();
-    // Another deployment with the same files: manifests of its own, the same recipes.
+    // Another deployment with copies of the files: manifests of its own, the same recipes.
     let other = |options: &mut BackupOptions| {
         recipes(options);
         options.group = Group::Deployment { name: "other".into(), topology: "shared-local".into() };
         options.trees[0].component = "dbroot/2".into();
     };
-    world.store.backup_with(world.source.path(), other).unwrap();
+    let copy = quick();
+    let source = copy.path().join("source");
+    let copied = Command::new("cp").arg("-a").args([world.source.path(), &source]).status();
+    assert!(copied.unwrap().success());
+    world.store.backup_with(&source, other).unwrap();
     let slot = &world.slots[0];
     let repository = world.store.open().unwrap();
     repository.load_index(&NullObserver).unwrap();
@@ -432,7 +437,7 @@ fn lost_packs_cost_the_slots_in_them() {
         let named = |finding: &Finding| finding.detail.contains(&slot.id.to_string());
         assert!(report.findings.listed.iter().any(named), "{kind:?}: {:?}", report.findings);
         assert!(report.files_incomplete > 0 && report.files_restored > 0, "{report:?}");
-        let (expected, found) = (compare::read(world.source.path()), compare::read(&target));
+        let (expected, found) = (compare::read(&source), compare::read(&target));
         let different = compare::differences(&expected, &found, Leave { blocks: true }).len();
         assert_eq!(different as u64, report.files_incomplete);
     }

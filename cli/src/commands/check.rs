@@ -33,7 +33,7 @@ pub struct CheckArgs {
     #[arg(long)]
     read_trailers: bool,
 
-    /// Read all data and verify every chunk
+    /// Read all data, verify every chunk, and pack every slot again that is stored as a recipe
     #[arg(long, conflicts_with = "read_data_subset")]
     read_data: bool,
 
