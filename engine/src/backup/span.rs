@@ -14,7 +14,7 @@ use super::content::Reading;
 use super::layout::Layout;
 use crate::chunker::{Cutter, Piece};
 use crate::columnstore::page::{PageState, Tablespace};
-use crate::columnstore::segment::{Segment, SlotState, verify_slot};
+use crate::columnstore::segment::{Packing, Segment, SlotState, verify_slot};
 use crate::error::Result;
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
@@ -186,7 +186,7 @@ impl SpanReader<'_> {
 
     /// Reads the header, slots or tail of a segment file that lie in a span.
     fn parts(&self, range: Range<u64>, segment: &Segment, span: &mut Span) -> Result<()> {
-        let Segment { bounds, header, .. } = segment;
+        let Segment { bounds, packing, .. } = segment;
         let plain = Way::Content(&self.reading.cutters.plain);
         if range.start == 0 {
             self.stretch(0..bounds[0], plain, span)?;
@@ -196,7 +196,7 @@ impl SpanReader<'_> {
             if span.short || slot[1] > range.end {
                 return Ok(());
             }
-            self.slot(number as u64, slot[0]..slot[1], header.compression, span)?;
+            self.slot(number as u64, slot[0]..slot[1], *packing, span)?;
         }
         let slots_end = bounds[bounds.len() - 1];
         if range.start >= slots_end && range.end > slots_end && !span.short {
@@ -210,7 +210,7 @@ impl SpanReader<'_> {
         &self,
         number: u64,
         range: Range<u64>,
-        compression: u64,
+        packing: Option<Packing>,
         span: &mut Span,
     ) -> Result<()> {
         thread_local! {
@@ -252,7 +252,7 @@ impl SpanReader<'_> {
                 span.verified.slots_known += 1;
                 return Ok(());
             }
-            match verify_slot(slot, number, range.start, compression) {
+            match verify_slot(slot, number, range.start, packing) {
                 SlotState::Holds => span.verified.slots_verified += 1,
                 SlotState::NotVerifiable => span.verified.slots_not_verifiable += 1,
                 SlotState::Damaged(damage) => span.damage.push(finding_of(DAMAGED_SLOT, &damage)),
