@@ -397,6 +397,47 @@ fn cases() -> Vec<Case> {
             },
         ),
     ];
+    // One bit each: what every field can be read of, and what cannot be.
+    for (name, at, bit, detail) in [
+        ("BRM_saves_em", 20, 3, "extent 0 (OID 1001), LBIDs: at least 1024 expected, found none"),
+        ("BRM_saves_em", 32, 6, "block 0 of its file expected for the first of its own"),
+        ("BRM_saves_em", 48, 4, "column width: 0, 1, 2, 4, 8 or 16 expected, found 24"),
+        ("BRM_saves_em", 50, 2, "status: 0 to 2 expected, found 4"),
+        ("BRM_saves_em", 64, 7, "worth of smallest and largest value: 0 to 2 expected, found 129"),
+        ("BRM_saves_em", 109, 5, "LBIDs from 8192 on expected, found 0: extent 0 (OID 1001) has"),
+        ("BRM_saves_vss", 19, 7, "version 0, transaction: none below zero expected"),
+        ("BRM_saves_vbbm", 34, 0, "file 0: a next place within its 1073741824 bytes expected"),
+        ("BRM_saves_vbbm", 48, 0, "block 0: one of the files listed expected, found 1"),
+        ("oidbitmap", 2673, 7, "OIDs 3094 to 16777215: none in use expected, found 5000"),
+        ("SMTxnID", 3, 7, "last transaction: none below zero expected"),
+        ("SMTxnID", 7, 7, "version of the system catalog: none below zero expected"),
+    ] {
+        cases.push(case(
+            "a file of the BRM says what cannot be",
+            UnreadableBrm,
+            Rule::BrmReadable,
+            name,
+            detail,
+            move |live| live.patch(&format!("{DBRM}/{name}"), |bytes| bytes[at] ^= 1 << bit),
+        ));
+    }
+    cases.push(case(
+        "much in a file of the BRM cannot be",
+        UnreadableBrm,
+        Rule::BrmReadable,
+        "BRM_saves_em",
+        "found none; and 7 more that cannot be",
+        |live| {
+            for oid in (1001..1005).chain(2001..2002) {
+                live.patch_extents(oid, |extent| extent[50 - 12] = 4);
+            }
+            live.patch_extents(1001, |extent| {
+                extent[8..12].fill(0);
+                extent[52] = 9;
+                extent[20] = 64;
+            });
+        },
+    ));
     for (name, content) in [
         ("BRM_saves_current", &b"BRM_saves_old\n"[..]),
         ("BRM_saves_em", b"extents"),

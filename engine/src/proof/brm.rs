@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::Prover;
 use super::rules::Rule;
 use crate::columnstore::brm::{
-    CurrentSet, ExtentMap, Journal, OidBitmap, TableLock, TableLocks, Transactions, VersionBuffer,
-    Versions,
+    CurrentSet, ExtentMap, Journal, OidBitmap, Sensible, TableLock, TableLocks, Transactions,
+    VersionBuffer, Versions,
 };
 use crate::error::Result;
 use crate::finding::{Finding, FindingKind};
@@ -69,7 +69,8 @@ impl Prover<'_> {
         if let Some(versions) = &versions {
             self.locked_versions(&versions_path, versions);
         }
-        if let Some((transactions, _)) = transactions {
+        // A last transaction that cannot be says nothing about others.
+        if let Some((transactions, _)) = transactions.filter(|(last, _)| last.last >= 0) {
             let of_blocks = versions.iter().flat_map(|v| &v.entries).map(|entry| entry.version);
             let newest = of_blocks.map(|version| (version, &versions_path));
             let of_buffer = buffer.iter().flat_map(|b| &b.blocks).map(|block| block.version);
@@ -107,7 +108,7 @@ impl Prover<'_> {
     }
 
     /// Reads a file and decodes it, and finds it when it is not there or makes no sense.
-    fn read<T>(
+    fn read<T: Sensible>(
         &mut self,
         path: &Path,
         decode: fn(&[u8]) -> Decoded<T>,
@@ -116,7 +117,8 @@ impl Prover<'_> {
         Ok(self.decoded(path, &file.bytes, decode).map(|content| (content, file.changed)))
     }
 
-    fn decoded<T>(
+    /// Decodes a file. What in it cannot be is one finding, however much it is; the rest is used.
+    fn decoded<T: Sensible>(
         &mut self,
         path: &Path,
         bytes: &[u8],
@@ -124,7 +126,18 @@ impl Prover<'_> {
     ) -> Option<T> {
         match decode(bytes) {
             Ok(content) => {
-                self.book.holds(Rule::BrmReadable, 1);
+                let (mut first, mut more) = (None, 0u64);
+                content.faults(&mut |fault| match first {
+                    None => first = Some(fault),
+                    Some(_) => more += 1,
+                });
+                match (first, more) {
+                    (None, _) => self.book.holds(Rule::BrmReadable, 1),
+                    (Some(first), 0) => self.unreadable(path, first),
+                    (Some(first), more) => {
+                        self.unreadable(path, format!("{first}; and {more} more that cannot be"));
+                    }
+                }
                 Some(content)
             }
             Err(error) => {
