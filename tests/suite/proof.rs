@@ -184,6 +184,35 @@ fn what_cannot_be_checked_is_said() {
     assert!(!proof(&snapshot).rules.contains_key(Rule::ExtentHasSegment.name()));
 }
 
+/// Catches a proof that takes the extents of a file in another order than the file's, one that wants
+/// every LBID in a header, where the server writes some, and one that takes any LBIDs.
+#[test]
+fn a_header_names_some_extents_of_its_file_in_their_order() {
+    let live = Live::sample();
+    for count in [2, 3] {
+        let lbids = live.grow(COLUMN, count);
+        let (first, last) = (lbids[0], lbids[lbids.len() - 1]);
+        // What a load writes: the first and the last, the last alone, or nothing.
+        for said in [lbids.clone(), vec![first, last], vec![last], vec![0, last], vec![]] {
+            live.name_lbids(COLUMN, &said);
+            let snapshot = live.backup().snapshot;
+            let proof = proof(&snapshot);
+            assert_eq!(snapshot.findings.listed, [], "{said:?} of {lbids:?}");
+            assert_eq!(proof.verdict, Verdict::Proved, "{said:?} of {lbids:?}");
+            assert_eq!((proof.extents, proof.segment_files), (127 + count, 128));
+        }
+        for said in [vec![last, first], vec![first, first], vec![first, last + 1024], vec![1]] {
+            live.name_lbids(COLUMN, &said);
+            let listed = live.backup().snapshot.findings.listed;
+            assert_eq!(listed.len(), 1, "{said:?} of {lbids:?}: {listed:#?}");
+            assert_eq!(listed[0].kind, FindingKind::HeaderDisagrees, "{said:?} of {lbids:?}");
+            let says = format!("its header says {said:?}");
+            assert!(listed[0].detail.contains(&says), "{listed:#?}");
+        }
+        live.mend();
+    }
+}
+
 /// The latest snapshot as an older version would have made it: without facts of headers.
 fn without_facts(live: &Live) -> (Repository, Snapshot) {
     let mut snapshot = live.store.latest().snapshot;

@@ -169,7 +169,7 @@ fn cases() -> Vec<Case> {
             HeaderDisagrees,
             Rule::HeaderAgrees,
             column(),
-            "extents from LBIDs [",
+            "which its extents begin with, in their order, its header says [",
             |live| {
                 live.patch(&in_data1(COLUMN), |bytes| bytes[65] ^= 4);
             },
@@ -179,9 +179,12 @@ fn cases() -> Vec<Case> {
             HeaderDisagrees,
             Rule::HeaderAgrees,
             column(),
-            "extents from LBIDs [",
+            "which its extents begin with, in their order, its header says [",
             |live| {
-                live.patch(&in_data1(COLUMN), |bytes| bytes[56] = 2);
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[56] = 2;
+                    bytes.copy_within(64..72, 72);
+                });
             },
         ),
         case(

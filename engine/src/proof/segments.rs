@@ -517,10 +517,15 @@ fn disagreement(extents: &[Wanted], facts: &CompressedFacts) -> Option<String> {
             "column width {expected} expected, as in the extent map, its header says {found}"
         ));
     }
-    let starts: Vec<u64> = extents.iter().map(|extent| extent.lbid).collect();
-    (starts != facts.lbids).then(|| {
+    // A place of the list that was never written, before one that was, says nothing.
+    let mut said = facts.lbids.iter().enumerate().filter(|(_, lbid)| **lbid != 0);
+    let mut starts = extents.iter().map(|extent| extent.lbid);
+    let wrong = said.find(|(_, lbid)| !starts.any(|start| start == **lbid));
+    wrong.map(|(number, lbid)| {
+        let starts: Vec<u64> = extents.iter().map(|extent| extent.lbid).collect();
         format!(
-            "extents from LBIDs {starts:?} on expected, as in the extent map, its header says {:?}",
+            "some of LBIDs {starts:?} expected, which its extents begin with, in their order, its header \
+             says {:?}: {lbid}, number {number}, is not among those left",
             facts.lbids
         )
     })
