@@ -161,6 +161,20 @@ fn what_cannot_be_checked_is_said() {
     live.patch(&format!("{DBRM}/BRM_saves_em"), |bytes| bytes[0] = 0x1e);
     unproven(&live.backup().snapshot, &["the extent map is of version 3"]);
     live.mend();
+    // Headers of other versions: what an older one has not, and what in a newer one is not known.
+    for (version, words) in [
+        (1, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),
+        (2, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),
+        (4, "header-agrees: 1 headers are of versions above 3, of which only the slots are known"),
+    ] {
+        live.patch(&in_data1(COLUMN), |bytes| {
+            bytes[8] = version;
+            bytes[40] = 8;
+            bytes[32..40].fill(if version > 3 { 0 } else { 1 });
+        });
+        unproven(&live.backup().snapshot, &[words]);
+        live.mend();
+    }
     let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
     fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
     set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
