@@ -123,6 +123,14 @@ fn what_is_wrong_with_a_db_root_is_one_finding() {
     let snapshot = live.backup_with(|o| o.trees.retain(|t| t.component != "dbroot/2")).snapshot;
     let detail = "DB Root 2, /var/lib/columnstore/data2 in Columnstore.xml, expected";
     find(&snapshot, FindingKind::MissingDbRoot, "dbroot/2", detail);
+    // No change that only the journal has puts it there.
+    let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
+    fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+    set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
+    let snapshot = live.backup_with(|o| o.trees.retain(|t| t.component != "dbroot/2")).snapshot;
+    find(&snapshot, FindingKind::MissingDbRoot, "dbroot/2", detail);
+    assert_eq!(proof(&snapshot).rules["db-roots-complete"].failed, 1);
+    live.mend();
     let globs = ["/000.dir"];
     let snapshot = live
         .backup_with(|options| {
@@ -183,6 +191,10 @@ fn what_cannot_be_checked_is_said() {
     // A table may have been dropped: what does not hold without the journal is no finding.
     fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
     let doubt = "extent-has-segment: it does not hold 1 times";
+    unproven(&live.backup().snapshot, &[words, doubt]);
+    // Extents may have been moved from a DB Root that is gone, or dropped with all its tables.
+    live.patch_extents(COLUMN, |extent| extent[34] = 7);
+    let doubt = "db-roots-complete: it does not hold 1 times (dbroot/7 first)";
     unproven(&live.backup().snapshot, &[words, doubt]);
     live.mend();
     let snapshot = live
