@@ -109,6 +109,21 @@ fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "a high-water mark behind the slots alone",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            column(),
+            "block 512, the high-water mark, expected in it, found 1 slots of 512 blocks",
+            |live| {
+                live.patch_extents(COLUMN, |extent| {
+                    extent[24..28].copy_from_slice(&512u32.to_le_bytes())
+                });
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[32..40].copy_from_slice(&4096u64.to_le_bytes())
+                });
+            },
+        ),
+        case(
             "a high-water mark behind the blocks",
             ShortSegment,
             Rule::SegmentLongEnough,
@@ -284,6 +299,19 @@ fn cases() -> Vec<Case> {
             "versions up to 9",
             |live| {
                 live.patch(&format!("{DBRM}/SMTxnID"), |bytes| bytes[0] = 9);
+            },
+        ),
+        case(
+            "blocks of the future in the version buffer",
+            UnknownVersion,
+            Rule::VersionsKnown,
+            "BRM_saves_vbbm",
+            "found 2147483647",
+            |live| {
+                // The first block, behind the only file: its LBID, its version.
+                live.patch(&format!("{DBRM}/BRM_saves_vbbm"), |bytes| {
+                    bytes[44..48].copy_from_slice(&i32::MAX.to_le_bytes());
+                });
             },
         ),
         case(

@@ -438,8 +438,8 @@ fn a_damaged_slot_is_stored_marked_or_refused_as_asked() {
     assert_eq!(count(&place), (1, 1));
 }
 
-/// Catches headers and tables, damaged in whatever way, that make a backup fail, lose bytes, or take ever
-/// more memory; and holes that are filled.
+/// Catches headers and tables, damaged in whatever way, that make a backup fail or lose bytes; and holes
+/// that are filled.
 #[test]
 fn files_with_damaged_headers_and_with_holes_come_back_as_they_are() {
     let root = generated();
