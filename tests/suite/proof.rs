@@ -2,6 +2,7 @@
 //! alone is enough.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -192,6 +193,14 @@ fn what_cannot_be_checked_is_said() {
     fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
     let doubt = "extent-has-segment: it does not hold 1 times";
     unproven(&live.backup().snapshot, &[words, doubt]);
+    // So it is whatever the journal's size, here one change of more than 1 GiB, nearly all of it a hole.
+    let huge = fs::File::create(&journal).unwrap();
+    huge.write_all_at(&[0x01, 0, 0, 0x40, 0x1d], 0).unwrap();
+    huge.set_len((1 << 30) + 5).unwrap();
+    huge.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    unproven(&live.backup().snapshot, &["only the journal has: 1 in 1073741829 bytes", doubt]);
+    fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+    set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
     // Extents may have been moved from a DB Root that is gone, or dropped with all its tables.
     live.patch_extents(COLUMN, |extent| extent[34] = 7);
     let doubt = "db-roots-complete: it does not hold 1 times (dbroot/7 first)";

@@ -1,11 +1,9 @@
 //! Files of the BRM: what they say, and what in that cannot be.
 
-use std::collections::BTreeMap;
-
-use super::{Contents, FileKind, Inspection, WHOLE_BYTES_MAX};
+use super::{Contents, FileKind, Inspection, READ_BYTES, WHOLE_BYTES_MAX};
 use crate::columnstore::brm::{
-    CurrentSet, ExtentMap, Journal, OidBitmap, Sensible, TableLocks, Transactions, VersionBuffer,
-    Versions,
+    CurrentSet, ExtentMap, Journal, JournalReader, OidBitmap, Sensible, TableLocks, Transactions,
+    VersionBuffer, Versions,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind};
@@ -28,6 +26,9 @@ impl Inspection<'_> {
     /// Reads a file of the BRM; `None` when it makes no sense.
     pub(super) fn brm(&mut self) -> Result<Option<Contents>> {
         let size = self.file.size();
+        if self.kind == FileKind::Journal {
+            return self.journal(size);
+        }
         if size > WHOLE_BYTES_MAX {
             let problem =
                 format!("a file of at most {WHOLE_BYTES_MAX} bytes expected, found {size}");
@@ -43,6 +44,27 @@ impl Inspection<'_> {
         }
         match self.decoded(&bytes) {
             Ok(contents) => Ok(Some(contents)),
+            Err(malformed) => {
+                self.senseless(malformed.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Counts the changes of a journal, which may have any size.
+    fn journal(&mut self, size: u64) -> Result<Option<Contents>> {
+        let mut reader = JournalReader::default();
+        let mut at = 0;
+        while at < size {
+            let bytes = self.read(at, READ_BYTES.min(size - at))?;
+            at += bytes.len() as u64;
+            if let Err(malformed) = reader.read(&bytes) {
+                self.senseless(malformed.to_string());
+                return Ok(None);
+            }
+        }
+        match reader.end() {
+            Ok(Journal { records, commands }) => Ok(Some(Contents::Journal { records, commands })),
             Err(malformed) => {
                 self.senseless(malformed.to_string());
                 Ok(None)
@@ -73,14 +95,6 @@ impl Inspection<'_> {
                 Contents::TableLocks(locks)
             }
             FileKind::Current => Contents::Current(CurrentSet::decode(bytes)?),
-            FileKind::Journal => {
-                let records = Journal::decode(bytes)?.records;
-                let mut commands = BTreeMap::new();
-                for record in &records {
-                    *commands.entry(record.command).or_default() += 1;
-                }
-                Contents::Journal { records: records.len() as u64, commands }
-            }
             _ => Contents::Transactions(self.sensible(Transactions::decode(bytes)?)),
         })
     }

@@ -20,7 +20,7 @@ mod versions;
 
 pub use current::CurrentSet;
 pub use extent_map::{ExtentMap, FreeRange, LBIDS_PER_UNIT, MapExtent};
-pub use journal::{Journal, JournalRecord, command_name};
+pub use journal::{Journal, JournalReader, command_name};
 pub use oid_bitmap::{OID_MAX, OidBitmap, OidRange};
 pub use table_locks::{LockState, TableLock, TableLocks};
 pub use transactions::Transactions;
@@ -41,8 +41,6 @@ pub trait Sensible {
 impl Sensible for CurrentSet {}
 
 impl Sensible for TableLocks {}
-
-impl Sensible for Journal {}
 
 /// Says that a number which must not be negative is.
 fn refuse_negative(what: &str, number: i32, found: &mut dyn FnMut(String)) {
