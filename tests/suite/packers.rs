@@ -25,7 +25,7 @@ fn every_bundled_slot_packs_again_to_its_bytes() {
         for (number, bounds) in segment.bounds.windows(2).enumerate() {
             let slot = &bytes[bounds[0] as usize..bounds[1] as usize];
             let place = format!("{} slot {number}", path.display());
-            let state = verify_slot(slot, number as u64, bounds[0], segment.header.compression);
+            let state = verify_slot(slot, number as u64, bounds[0], segment.packing);
             assert_eq!(state, SlotState::Holds, "{place}");
             let head = SlotHead::decode(slot).unwrap();
             let packing = Packing::of_signature(head.signature).unwrap();

@@ -154,6 +154,9 @@ fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
             ("last pointer", 4096 + 8 * slots as usize, 0, in_header(4096 + 8 * slots as usize)),
             ("behind the pointers", 4096 + 8 * slots as usize + 16, 0, None),
             ("signature", last, 1, in_slot),
+            // One that there is, and that the header does not name.
+            ("signature, the other one", last, 0, in_slot),
+            ("compression type", 16, 1, in_header(16)),
             ("checksum", last + 1, 0, in_slot),
             ("length", last + 8, 7, in_slot),
             ("payload, first byte", last + 9, 0, in_slot),
@@ -181,6 +184,30 @@ fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
         expect(bytes, cut, pointer, "the last byte is missing");
     }
     assert!(kinds[0].is_some() && kinds[1].is_some() && kinds[2].is_some() && kinds[3].is_some());
+}
+
+/// Catches a slot that may be packed in another way than its file's header says, which the server does
+/// not unpack: first, middle and last of several.
+#[test]
+fn every_slot_is_packed_as_its_header_says() {
+    let root = generated();
+    for compression in [2, 3] {
+        let files = segment_files(root.path()).into_iter();
+        let of_type = files.filter(|(_, bytes)| u64_at(bytes, 16) == compression);
+        let (path, bytes) = of_type.max_by_key(|(_, bytes)| borders(bytes).len()).unwrap();
+        let borders = borders(&bytes);
+        let slots = borders.len() - 1;
+        assert!(slots > 2, "{}: {slots} slots", path.display());
+        for slot in [0, 1, slots - 1] {
+            let expected =
+                Some((FindingKind::DamagedSlot, Some(slot as u64), borders[slot] as u64));
+            let what = format!("{}, slot {slot} of {slots}", path.display());
+            expect(&bytes, |file| flip(file, borders[slot], 0), expected, &what);
+        }
+        // One cause is one finding, whatever all the slots say.
+        let expected = Some((FindingKind::DamagedHeader, None, 16));
+        expect(&bytes, |file| flip(file, 16, 0), expected, "compression type");
+    }
 }
 
 /// The extents of a file in the newest snapshot, lists opened.
@@ -342,7 +369,7 @@ fn damage_beyond_what_is_listed_is_counted() {
     let file = source.path().join("t.ibd");
     let mut bytes = fs::read(root.path().join("var/lib/mysql/app/users.ibd")).unwrap();
     bytes.truncate(1 << 14);
-    bytes.extend(Random::new(seed()).bytes(300 << 14));
+    bytes.extend(Random::new(seed("damaged pages")).bytes(300 << 14));
     fs::write(&file, &bytes).unwrap();
     let store = Store::memory();
     wait_until_not_racy();
@@ -513,8 +540,8 @@ fn a_damaged_slot_is_stored_marked_or_refused_as_asked() {
     assert_eq!(count(&place), (1, 1));
 }
 
-/// Catches headers and tables, damaged in whatever way, that make a backup fail, lose bytes, or take ever
-/// more memory; and holes that are filled.
+/// Catches headers and tables, damaged in whatever way, that make a backup fail or lose bytes; and holes
+/// that are filled.
 #[test]
 fn files_with_damaged_headers_and_with_holes_come_back_as_they_are() {
     let root = generated();
@@ -544,13 +571,8 @@ fn files_with_damaged_headers_and_with_holes_come_back_as_they_are() {
     fs::write(&holey, &bytes).unwrap();
     let middle = (borders[3] as u64 + 8192) & !8191;
     let file = fs::File::options().write(true).open(&holey).unwrap();
-    rustix::fs::fallocate(
-        &file,
-        rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE,
-        middle,
-        64 << 10,
-    )
-    .unwrap();
+    fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, middle, 64 << 10)
+        .unwrap();
     drop(file);
     let store = Store::memory();
     let report = store.backup(&source);

@@ -25,15 +25,6 @@ use crate::transform::Transform;
 /// it is not tried: another library has packed the file.
 const FAILURES_MAX: u32 = 4;
 
-/// What a header says of a column, for the choice of a transform.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
-    /// Bytes of a value; 0 for a dictionary.
-    pub width: u64,
-    /// The server's number of its type.
-    pub data_type: u32,
-}
-
 /// What earlier slots of a span tell about the next.
 #[derive(Default)]
 pub(super) struct Guess {
@@ -109,11 +100,12 @@ impl<'a> SlotStore<'a> {
     }
 
     /// Stores a packed slot as a recipe, unless it is known; `former` is what the
-    /// parent has there, `holds` verifies the slot and is asked only when it is not known.
+    /// parent has there, `holds` verifies the slot and is asked only when it is not known, `width` is
+    /// that of the column's values in bytes, 0 for a dictionary.
     pub fn store(
         &self,
         slot: &[u8],
-        column: Column,
+        width: u64,
         former: &Former,
         guess: &mut Guess,
         holds: &mut dyn FnMut() -> bool,
@@ -200,14 +192,12 @@ impl<'a> SlotStore<'a> {
         })
     }
 
-    fn blocks(&self, column: Column, kept: &mut Kept, parts: &mut Parts) -> Result<()> {
+    fn blocks(&self, width: u64, kept: &mut Kept, parts: &mut Parts) -> Result<()> {
         let Kept { unpacked, compressor, .. } = kept;
         let mut chosen = None;
         for block in unpacked.chunks(self.repository.config().slots.block_bytes as usize) {
             self.part(block, parts, &mut || {
-                *chosen.get_or_insert_with(|| {
-                    compressor.choose(unpacked, column.width, column.data_type)
-                })
+                *chosen.get_or_insert_with(|| compressor.choose(unpacked, width))
             })?;
         }
         Ok(())

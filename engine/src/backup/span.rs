@@ -13,10 +13,10 @@ use std::ops::Range;
 use super::content::{Damages, Reading};
 use super::layout::Layout;
 use super::parent::Former;
-use super::slots::{Column, Guess, Stored};
+use super::slots::{Guess, Stored};
 use crate::chunker::{Cutter, Piece};
 use crate::columnstore::page::{PageState, Tablespace};
-use crate::columnstore::segment::{Segment, SlotState, verify_slot};
+use crate::columnstore::segment::{Packing, Segment, SlotState, verify_slot};
 use crate::error::Result;
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
@@ -137,9 +137,10 @@ impl Span {
 struct Slot {
     number: u64,
     range: Range<u64>,
-    /// The type its file's header says.
-    compression: u64,
-    column: Column,
+    /// What its file's slots are packed by.
+    packing: Option<Packing>,
+    /// Bytes of a column's values; 0 for a dictionary.
+    width: u64,
 }
 
 /// Reads the spans of one file.
@@ -206,8 +207,7 @@ impl SpanReader<'_> {
 
     /// Reads the header, slots or tail of a segment file that lie in a span.
     fn parts(&self, range: Range<u64>, segment: &Segment, span: &mut Span) -> Result<()> {
-        let Segment { bounds, header, .. } = segment;
-        let column = Column { width: header.width, data_type: header.data_type };
+        let Segment { bounds, header, packing, .. } = segment;
         let mut guess = Guess::default();
         let plain = Way::Content(&self.reading.cutters.plain);
         if range.start == 0 {
@@ -221,8 +221,8 @@ impl SpanReader<'_> {
             let slot = Slot {
                 number: number as u64,
                 range: slot[0]..slot[1],
-                compression: header.compression,
-                column,
+                packing: *packing,
+                width: header.width,
             };
             self.slot(&slot, &mut guess, span)?;
         }
@@ -240,8 +240,8 @@ impl SpanReader<'_> {
         }
         self.reading.cancel.check()?;
         SLOT.with_borrow_mut(|buffer| {
-            let Slot { number, range, compression, column } = place;
-            let verify = |slot: &[u8]| verify_slot(slot, *number, range.start, *compression);
+            let Slot { number, range, packing, width } = place;
+            let verify = |slot: &[u8]| verify_slot(slot, *number, range.start, *packing);
             let mut state = None;
             let length = (range.end - range.start) as usize;
             if buffer.len() < length {
@@ -257,7 +257,7 @@ impl SpanReader<'_> {
                         state = Some(found);
                         holds
                     };
-                    match recipes.store(slot, *column, self.former, guess, verified)? {
+                    match recipes.store(slot, *width, self.former, guess, verified)? {
                         Stored::Known { id, length } => {
                             span.extents.push(Extent::Recipe { id, length });
                             // Only what holds becomes a recipe.
