@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use lz4::block::{compress_bound, compress_to_buffer, decompress_to_buffer};
 
-use super::UNPACKED_BYTES_MAX;
+use super::{UNPACKED_BYTES_MAX, resize};
 
 thread_local! {
     /// Room for the worst case, as for Snappy.
@@ -30,7 +30,7 @@ pub(super) fn pack(unpacked: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Unpacks into the beginning of `out` and returns how many bytes.
 pub(super) fn unpack(payload: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
-    out.resize(UNPACKED_BYTES_MAX, 0);
+    resize(out, UNPACKED_BYTES_MAX);
     decompress_to_buffer(payload, Some(UNPACKED_BYTES_MAX as i32), out).map_err(|_| {
         format!("LZ4: a block of at most {UNPACKED_BYTES_MAX} unpacked bytes expected, found none")
     })

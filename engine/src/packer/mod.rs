@@ -105,6 +105,13 @@ impl Pack for Packers {
     }
 }
 
+/// Gives `out` a length that was checked, and no more memory than that: growing by itself it would
+/// double what another slot left it with.
+fn resize(out: &mut Vec<u8>, length: usize) {
+    out.reserve_exact(length.saturating_sub(out.len()));
+    out.resize(length, 0);
+}
+
 /// Makes `out` what `payload` unpacks to: at most [`UNPACKED_BYTES_MAX`] bytes, which is also all the
 /// memory it takes, whatever the payload says. A buffer that is handed in again is not cleared.
 ///

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-use super::UNPACKED_BYTES_MAX;
+use super::{UNPACKED_BYTES_MAX, resize};
 
 thread_local! {
     /// The encoder with its table, and room for the worst case: filling it with zeros for every slot
@@ -36,6 +36,6 @@ pub(super) fn unpack(payload: &[u8], out: &mut Vec<u8>) -> Result<usize, String>
             "Snappy: at most {UNPACKED_BYTES_MAX} unpacked bytes expected, found {declared} declared"
         ));
     }
-    out.resize(declared, 0);
+    resize(out, declared);
     Decoder::new().decompress(payload, out).map_err(|error| format!("Snappy: {error}"))
 }

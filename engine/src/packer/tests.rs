@@ -104,6 +104,17 @@ fn what_does_not_fit_is_refused_in_bounded_memory() {
     }
 }
 
+/// Catches a buffer that grows past a slot when it is used for a longer one: 4,179,071 declared, then
+/// 4 MiB. Found by the fuzz target.
+#[test]
+fn a_buffer_used_again_does_not_double() {
+    let mut out = Vec::new();
+    for packing in PACKINGS {
+        let _ = unpack(packing, &[0xff, 0x88, 0xff, 0x01, 0x0a], &mut out);
+        assert!(out.capacity() <= UNPACKED_BYTES_MAX, "{}", out.capacity());
+    }
+}
+
 /// Catches an unpacker that reads or writes outside its buffers, panics, or keeps bytes of another
 /// slot: truncated payloads, lies about the length, flipped bits.
 #[test]
