@@ -128,7 +128,10 @@ fn compress(
 ) -> bool {
     let start = out.len();
     // Room for the result that is worth having; zstd says when it does not fit.
-    let room = (raw.len() - raw.len() / 32).saturating_sub(1);
+    let room = (raw.len() - raw.len() / 32).saturating_sub(head.len().max(1));
+    if room == 0 {
+        return false;
+    }
     out.extend_from_slice(head);
     out.resize(start + head.len() + room, 0);
     let frames = &mut out[start + head.len()..];
@@ -257,6 +260,8 @@ impl Default for Decompressor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -320,5 +325,68 @@ mod tests {
     fn an_unknown_codec_is_unsupported_not_damaged() {
         let error = Decompressor::new().open(&[9, 1, 2], 2, "chunk x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    /// Bytes of a few kinds that take different ways through the codecs: noise, runs, numbers that
+    /// rise, blocks of a dictionary with true and with mad offsets.
+    fn contents() -> impl Strategy<Value = Vec<u8>> {
+        let noise = proptest::collection::vec(any::<u8>(), 0..20_000);
+        let runs = proptest::collection::vec((any::<u8>(), 1..3000usize), 0..20)
+            .prop_map(|runs| runs.into_iter().flat_map(|(byte, n)| vec![byte; n]).collect());
+        let rising = (any::<u64>(), any::<u16>(), 0..9000usize).prop_map(|(from, by, length)| {
+            let value = |n: u64| from.wrapping_add(n * u64::from(by)).to_le_bytes();
+            (0..1200).flat_map(value).take(length).collect()
+        });
+        let words =
+            proptest::collection::vec(prop_oneof![Just(0xffffu16), Just(0), any::<u16>()], 0..4200);
+        let dictionary = (words, 1..4usize, 0..100usize).prop_map(|(words, blocks, rest)| {
+            let mut block = vec![7; 10];
+            block.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            block.resize(8192, 0x61);
+            [block.repeat(blocks), vec![1; rest]].concat()
+        });
+        prop_oneof![noise, runs, rising, dictionary]
+    }
+
+    proptest! {
+        /// Catches bytes of any kind and length that do not come back through some transform, a
+        /// stored form that is longer than raw, and memory that one chunk leaves for the next.
+        #[test]
+        fn any_bytes_come_back(all in proptest::collection::vec((contents(), any::<u8>()), 1..4)) {
+            let (mut compressor, mut decompressor) = (Compressor::new(), Decompressor::new());
+            let transforms: Vec<_> = (0..=255).filter_map(Transform::from_byte).collect();
+            for (raw, pick) in all {
+                let transform = transforms[usize::from(pick) % transforms.len()];
+                let mut stored = vec![1, 2, 3];
+                let length = compressor.store_typed(&raw, transform, &mut stored);
+                prop_assert!(length == stored.len() - 3 && length <= raw.len() + 1);
+                let opened = decompressor.open(&stored[3..], raw.len() as u32, "c");
+                prop_assert_eq!(opened.unwrap(), &raw[..]);
+            }
+        }
+
+        /// Catches stored bytes, of any transform and codec, that make a reader panic or give other
+        /// than the length that was asked for.
+        #[test]
+        fn hostile_chunks_are_refused(
+            head in (0..5u8, any::<u8>(), 0..3u8),
+            raw in contents(),
+            flips in proptest::collection::vec((any::<u32>(), any::<u8>()), 0..6),
+            length in 0..20_000u32,
+        ) {
+            let mut stored = vec![head.0, head.1, head.2];
+            let mut frame = Vec::new();
+            Compressor::new().store(&raw, &mut frame);
+            stored.extend(&frame[1..]);
+            for (at, byte) in flips {
+                let at = at as usize % stored.len();
+                stored[at] = byte;
+            }
+            for length in [length, raw.len() as u32] {
+                if let Ok(opened) = Decompressor::new().open(&stored, length, "c") {
+                    prop_assert_eq!(opened.len(), length as usize);
+                }
+            }
+        }
     }
 }
