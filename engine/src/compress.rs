@@ -3,13 +3,19 @@
 //! A stored chunk is one codec byte and its bytes (FORMAT.md 4.1). A chunk that compresses by less
 //! than 3 % is stored raw: it would cost time at every restore and save nothing.
 
+use zstd::zstd_safe::CParameter;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::transform::Transform;
+use crate::transform::{self, Parts, Transform};
 
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
 /// Followed by the byte of a transform, the codec of the transformed bytes (raw or zstd), and these.
 const TYPED: u8 = 3;
+
+/// Bytes of a block of zstd, at least and at most.
+const ZSTD_BLOCK_MIN: usize = 1 << 10;
+const ZSTD_BLOCK_MAX: usize = 128 << 10;
 
 /// The zstd level for new chunks. Measured: docs/ARCHITECTURE.md, "Compression".
 pub const ZSTD_LEVEL: i32 = 1;
@@ -72,24 +78,22 @@ impl Compressor {
     /// Appends the stored form of `raw` to `out` and returns its length: codec byte included, at
     /// most `raw.len() + 1`.
     pub fn store(&mut self, raw: &[u8], out: &mut Vec<u8>) -> usize {
-        let start = out.len();
-        if !compress(&mut self.context, raw, &[ZSTD], out) {
-            out.push(RAW);
-            out.extend_from_slice(raw);
-        }
-        out.len() - start
+        self.store_typed(raw, Transform::NONE, out)
     }
 
     /// Appends the stored form of `raw` to `out` as [`Compressor::store`] does, with the
     /// transformed bytes compressed.
     pub fn store_typed(&mut self, raw: &[u8], transform: Transform, out: &mut Vec<u8>) -> usize {
-        if transform == Transform::NONE {
-            return self.store(raw, out);
-        }
         let start = out.len();
-        transform.apply(raw, &mut self.transformed);
-        let head = [TYPED, transform.byte(), ZSTD];
-        if !compress(&mut self.context, &self.transformed, &head, out) {
+        let worth = if transform == Transform::NONE {
+            let whole = Parts { ends: [raw.len(); 3], plane: raw.len() };
+            compress(&mut self.context, raw, whole, &[ZSTD], out)
+        } else {
+            let parts = transform.apply(raw, &mut self.transformed);
+            let head = [TYPED, transform.byte(), ZSTD];
+            compress(&mut self.context, &self.transformed, parts, &head, out)
+        };
+        if !worth {
             out.push(RAW);
             out.extend_from_slice(raw);
         }
@@ -98,13 +102,12 @@ impl Compressor {
 
     /// Chooses how the blocks of an unpacked slot are transformed, from a small sample of it.
     ///
-    /// `width` and `data_type` are those of the segment file's header, 0 for a dictionary. The same
-    /// slot and level give the same transform. Cost: FORMAT.md 4.1 leaves it open; see
-    /// docs/ARCHITECTURE.md, "Transforms".
-    pub fn choose(&mut self, slot: &[u8], width: u64, data_type: u32) -> Transform {
-        crate::transform::choose(slot, width, data_type, &mut |sample| {
+    /// `width` is that of the segment file's header, 0 for a dictionary. The same slot and level
+    /// give the same transform. Cost: docs/ARCHITECTURE.md, "Transforms".
+    pub fn choose(&mut self, slot: &[u8], width: u64) -> Transform {
+        transform::choose(slot, width, &mut |sample, parts| {
             self.sample.clear();
-            match compress(&mut self.context, sample, &[], &mut self.sample) {
+            match compress(&mut self.context, sample, parts, &[], &mut self.sample) {
                 true => self.sample.len(),
                 false => sample.len(),
             }
@@ -112,21 +115,34 @@ impl Compressor {
     }
 }
 
-/// Appends `head` and one zstd frame to `out`, or nothing and returns false when that saves less
-/// than 3 %.
+/// Appends `head` and a zstd frame for each part to `out`, or nothing and returns false when that
+/// saves less than 3 %.
+///
+/// A block of a frame has one table of literals: so it ends where a plane ends.
 fn compress(
     context: &mut zstd::bulk::Compressor<'_>,
     raw: &[u8],
+    parts: Parts,
     head: &[u8],
     out: &mut Vec<u8>,
 ) -> bool {
     let start = out.len();
     // Room for the result that is worth having; zstd says when it does not fit.
-    let worth = raw.len() - raw.len() / 32;
+    let room = (raw.len() - raw.len() / 32).saturating_sub(1);
     out.extend_from_slice(head);
-    out.resize(start + head.len() + worth, 0);
-    let frame = &mut out[start + head.len()..];
-    let length = context.compress_to_buffer(raw, frame).ok().filter(|length| *length < worth);
+    out.resize(start + head.len() + room, 0);
+    let frames = &mut out[start + head.len()..];
+    let plane = parts.plane.clamp(ZSTD_BLOCK_MIN, ZSTD_BLOCK_MAX) as u32;
+    context.set_parameter(CParameter::MaxBlockSize(plane)).expect("a size zstd knows");
+    let (mut from, mut length) = (0, Some(0));
+    for end in parts.ends {
+        let part = &raw[std::mem::replace(&mut from, end)..end];
+        if !part.is_empty() {
+            length = length.and_then(|length| {
+                Some(length + context.compress_to_buffer(part, &mut frames[length..]).ok()?)
+            });
+        }
+    }
     out.truncate(length.map_or(start, |length| start + head.len() + length));
     length.is_some()
 }

@@ -147,7 +147,13 @@ pub struct Findings {
 impl Findings {
     /// Adds one.
     pub fn push(&mut self, finding: Finding) {
-        *self.counts.entry(finding.kind).or_default() += 1;
+        self.push_times(finding, 1);
+    }
+
+    /// Adds one that stands for so many.
+    pub fn push_times(&mut self, finding: Finding, times: u64) {
+        let count = self.counts.entry(finding.kind).or_default();
+        *count = count.saturating_add(times);
         if self.listed.len() < FINDINGS_LISTED_MAX {
             self.listed.push(finding);
         }

@@ -59,7 +59,7 @@ pub struct StoreStats {
     pub added_raw: u64,
     /// Their stored bytes.
     pub added_stored: u64,
-    /// Raw bytes of data chunks that were known.
+    /// Bytes of the source that were known.
     pub known_raw: u64,
     /// Packs written.
     pub packs: u64,
@@ -217,11 +217,16 @@ impl ChunkStore<'_> {
     ///
     /// Fails when an uploader has failed: the backup ends, what is written stays for the next.
     pub fn add(&self, kind: ChunkKind, raw: &[u8]) -> Result<Added> {
-        self.add_through(kind, raw, &mut || Transform::NONE)
+        let added = self.add_through(kind, raw, &mut || Transform::NONE)?;
+        if kind == ChunkKind::Data && !added.is_new {
+            self.count_known(raw.len() as u64);
+        }
+        Ok(added)
     }
 
     /// Stores a data chunk of what a slot holds, unless it is known, through the transform that
-    /// `choose` returns; it is asked only when the chunk is new.
+    /// `choose` returns; it is asked only when the chunk is new. What is known is not counted: its bytes
+    /// are not those of the source.
     ///
     /// Fails as [`ChunkStore::add`].
     pub fn add_block(&self, raw: &[u8], choose: &mut dyn FnMut() -> Transform) -> Result<Added> {
@@ -245,9 +250,6 @@ impl ChunkStore<'_> {
         let id = self.repository.id_key().chunk_id(raw);
         let raw_length = raw.len() as u64;
         if !self.repository.index().claim(id, kind)? {
-            if kind == ChunkKind::Data {
-                self.known_raw.fetch_add(raw_length, Ordering::Relaxed);
-            }
             return Ok(Added { id, is_new: false });
         }
         self.check()?;
@@ -304,7 +306,7 @@ impl ChunkStore<'_> {
         Ok(Known::Stored { packer: recipe.packer })
     }
 
-    /// Counts the bytes of a slot that was known as chunks that were.
+    /// Counts bytes of the source that were known in another form than a chunk of them.
     pub fn count_known(&self, bytes: u64) {
         self.known_raw.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -1,9 +1,9 @@
 //! Reorders the bytes of unpacked columns so that zstd finds more in them.
 //!
-//! A transform is named by one byte (FORMAT.md 4.1), keeps the number of bytes, and takes any bytes:
-//! what does not fill a whole value stays as it is at the end. A *shuffle* puts the first bytes of all
-//! values beside each other, then the second bytes, and so on; a *delta* replaces each value by its
-//! difference to the one before it first.
+//! A transform is named by one byte (FORMAT.md 4.4), keeps the number of bytes, and takes any bytes
+//! either way: each is a bijection. A *shuffle* puts the first bytes of all values beside each other,
+//! then the second bytes, and so on; a *delta* replaces each value by its difference to the one
+//! before it first; *strings* takes the offsets out of a dictionary's blocks.
 //!
 //! A shuffle over values of 2, 4, 8 or 16 bytes is done as one, two, three or four passes that part
 //! even and odd bytes, which any compiler turns into vector instructions; values go through them in
@@ -13,22 +13,40 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transform(u8);
 
+/// Where bytes of a kind lie after a transform, for whoever compresses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Ends of three parts, which have nothing in common; a part may be empty.
+    pub ends: [usize; 3],
+    /// Bytes of a kind that follow each other in a part, before others come.
+    pub plane: usize,
+}
+
 /// Values that go through the passes together: 16 KiB at most, beside as much scratch.
 const TILE: usize = 1024;
 const WIDTH_MAX: usize = 16;
 const TILE_BYTES: usize = TILE * WIDTH_MAX;
 
+/// A block of a dictionary; what stands before the offsets in it; the mark behind them.
+const BLOCK: usize = 8192;
+const BLOCK_HEAD: usize = 10;
+const OFFSETS_END: u16 = 0xffff;
+
 const SHUFFLE: u8 = 0x10;
 const DELTA: u8 = 0x20;
+const STRINGS: u8 = 0x30;
 
 impl Transform {
     /// Leaves bytes as they are.
     pub const NONE: Transform = Transform(0);
 
+    /// Takes the offsets of strings out of the blocks of a dictionary.
+    pub const STRINGS: Transform = Transform(STRINGS);
+
     /// Returns the transform that a stored byte names, if there is one.
     pub fn from_byte(byte: u8) -> Option<Transform> {
         let known = match (byte & 0xf0, byte & 0x0f) {
-            (0, 0) => true,
+            (0 | STRINGS, 0) => true,
             (SHUFFLE, log) => (1..=4).contains(&log),
             (DELTA, log) => log <= 4,
             _ => false,
@@ -65,13 +83,18 @@ impl Transform {
         self.0 & 0xf0 == DELTA
     }
 
-    /// Fills `out` with the transformed bytes, as many as `raw` has.
-    pub fn apply(self, raw: &[u8], out: &mut Vec<u8>) {
+    /// Fills `out` with the transformed bytes, as many as `raw` has, and says how they lie.
+    pub fn apply(self, raw: &[u8], out: &mut Vec<u8>) -> Parts {
         out.clear();
+        let whole = |plane| Parts { ends: [raw.len(); 3], plane };
         if self == Self::NONE {
-            return out.extend_from_slice(raw);
+            out.extend_from_slice(raw);
+            return whole(raw.len());
         }
         out.resize(raw.len(), 0);
+        if self == Self::STRINGS {
+            return take_offsets(raw, out);
+        }
         match self.width() {
             1 => apply::<1>(raw, out, self.is_delta()),
             2 => apply::<2>(raw, out, self.is_delta()),
@@ -79,6 +102,7 @@ impl Transform {
             8 => apply::<8>(raw, out, self.is_delta()),
             _ => apply::<16>(raw, out, self.is_delta()),
         }
+        whole(raw.len() / self.width())
     }
 
     /// Fills `raw` with the bytes that were transformed; false when there are not as many as in
@@ -87,50 +111,71 @@ impl Transform {
         if stored.len() != raw.len() {
             return false;
         }
-        if self == Self::NONE {
-            raw.copy_from_slice(stored);
-            return true;
-        }
-        match self.width() {
-            1 => undo::<1>(stored, raw, self.is_delta()),
-            2 => undo::<2>(stored, raw, self.is_delta()),
-            4 => undo::<4>(stored, raw, self.is_delta()),
-            8 => undo::<8>(stored, raw, self.is_delta()),
+        match (self, self.width()) {
+            (Self::NONE, _) => raw.copy_from_slice(stored),
+            (Self::STRINGS, _) => put_offsets(stored, raw),
+            (_, 1) => undo::<1>(stored, raw, self.is_delta()),
+            (_, 2) => undo::<2>(stored, raw, self.is_delta()),
+            (_, 4) => undo::<4>(stored, raw, self.is_delta()),
+            (_, 8) => undo::<8>(stored, raw, self.is_delta()),
             _ => undo::<16>(stored, raw, self.is_delta()),
         }
         true
     }
 }
 
-/// Pieces of a slot that are tried, and the bytes of each.
+/// Places of a slot that are looked at, how many of them are tried, and the bytes of each: of a
+/// dictionary a block, so that offsets are among them. Measured: benches/results.
+const PLACES: usize = 32;
 const SAMPLES: usize = 4;
 const SAMPLE_BYTES: usize = 4096;
 
 /// Chooses a transform for the blocks of an unpacked slot: of those that suit a column of this width
-/// and type, the one after which `packed_length` finds a few pieces of the slot smallest.
+/// (0 is a dictionary), the one after which `packed_length` finds a few pieces of the slot smallest.
+///
+/// Pieces that repeat one value say nothing and are passed over: most of a slot is empty until it has
+/// been filled.
 pub fn choose(
     slot: &[u8],
     width: u64,
-    _data_type: u32,
-    packed_length: &mut dyn FnMut(&[u8]) -> usize,
+    packed_length: &mut dyn FnMut(&[u8], Parts) -> usize,
 ) -> Transform {
-    let typed = [Transform::shuffle(width), Transform::delta(width)].into_iter().flatten();
-    let candidates: Vec<Transform> = std::iter::once(Transform::NONE).chain(typed).collect();
-    if candidates.len() == 1 {
+    let candidates = match width {
+        0 => [Some(Transform::STRINGS), None],
+        _ => [Transform::shuffle(width), Transform::delta(width)],
+    };
+    if candidates == [None, None] {
         return Transform::NONE;
     }
+    let piece_bytes = if width == 0 { BLOCK } else { SAMPLE_BYTES };
+    let (pieces, rest) = slot.split_at(slot.len() / piece_bytes * piece_bytes);
+    let pieces: Vec<&[u8]> = pieces.chunks(piece_bytes).collect();
+    let places = PLACES.min(pieces.len());
+    let telling: Vec<&[u8]> = (0..places)
+        .map(|n| pieces[pieces.len() * n / places])
+        .chain(pieces.is_empty().then_some(rest))
+        .filter(|piece| !repeats(piece, width))
+        .collect();
+    let samples = SAMPLES.min(telling.len());
     let mut sample = Vec::new();
-    let step = slot.len() / SAMPLES;
-    for n in 0..SAMPLES {
-        let start = (n * step).next_multiple_of(WIDTH_MAX).min(slot.len());
-        sample.extend_from_slice(&slot[start..][..SAMPLE_BYTES.min(slot.len() - start)]);
+    for n in 0..samples {
+        sample.extend_from_slice(telling[telling.len() * n / samples]);
     }
     let mut transformed = Vec::new();
-    let measured = candidates.into_iter().map(|transform| {
-        transform.apply(&sample, &mut transformed);
-        (packed_length(&transformed), transform)
-    });
-    measured.min_by_key(|(length, _)| *length).map_or(Transform::NONE, |(_, best)| best)
+    let mut measure = |transform: Transform| {
+        let parts = transform.apply(&sample, &mut transformed);
+        (packed_length(&transformed, parts), transform)
+    };
+    let all = [Some(Transform::NONE)].into_iter().chain(candidates).flatten();
+    all.map(&mut measure).min_by_key(|(length, _)| *length).map_or(Transform::NONE, |best| best.1)
+}
+
+/// Returns whether a piece is one value again and again, or an empty block of a dictionary.
+fn repeats(piece: &[u8], width: u64) -> bool {
+    let from = if width == 0 { BLOCK_HEAD + 4 } else { 0 };
+    let step = usize::try_from(width).map_or(1, |width| width.clamp(1, WIDTH_MAX));
+    let tail = piece.get(from..).unwrap_or_default();
+    tail.len() <= step || tail[step..] == tail[..tail.len() - step]
 }
 
 fn apply<const W: usize>(raw: &[u8], out: &mut [u8], delta: bool) {
@@ -239,14 +284,16 @@ macro_rules! by_width {
 fn differences<const W: usize>(values: &[u8], before: [u8; W], out: &mut [u8]) {
     macro_rules! differ {
         ($int:ty, $bytes:literal) => {{
+            // The sign goes to the lowest bit, so that small differences of either sign are small.
+            let zigzag = |n: $int| n << 1 ^ (n >> (<$int>::BITS - 1)).wrapping_neg();
             let value = |bytes: &[u8; $bytes]| <$int>::from_le_bytes(*bytes);
             let (values, _) = values.as_chunks::<$bytes>();
             let (out, _) = out.as_chunks_mut::<$bytes>();
             let (Some(first), Some(target)) = (values.first(), out.first_mut()) else { return };
             let before = before.first_chunk::<$bytes>().map_or(0, value);
-            *target = value(first).wrapping_sub(before).to_le_bytes();
-            for (pair, target) in values.windows(2).zip(&mut out[1..]) {
-                *target = value(&pair[1]).wrapping_sub(value(&pair[0])).to_le_bytes();
+            *target = zigzag(value(first).wrapping_sub(before)).to_le_bytes();
+            for ((before, this), target) in values.iter().zip(&values[1..]).zip(&mut out[1..]) {
+                *target = zigzag(value(this).wrapping_sub(value(before))).to_le_bytes();
             }
         }};
     }
@@ -260,7 +307,8 @@ fn sums<const W: usize>(values: &mut [u8], before: [u8; W]) -> [u8; W] {
         ($int:ty, $bytes:literal) => {{
             let mut sum = before.first_chunk().map_or(0, |bytes| <$int>::from_le_bytes(*bytes));
             for value in values.as_chunks_mut::<$bytes>().0 {
-                sum = sum.wrapping_add(<$int>::from_le_bytes(*value));
+                let zigzag = <$int>::from_le_bytes(*value);
+                sum = sum.wrapping_add(zigzag >> 1 ^ (zigzag & 1).wrapping_neg());
                 *value = sum.to_le_bytes();
             }
             last.copy_from_slice(&sum.to_le_bytes());
@@ -268,6 +316,81 @@ fn sums<const W: usize>(values: &mut [u8], before: [u8; W]) -> [u8; W] {
     }
     by_width!(W, add);
     last
+}
+
+/// Returns the offsets of a dictionary's block, the mark included when there is one.
+fn offsets(block: &[u8; BLOCK]) -> &[[u8; 2]] {
+    let (words, _) = block[BLOCK_HEAD..].as_chunks();
+    let mark = words.iter().position(|word| u16::from_le_bytes(*word) == OFFSETS_END);
+    &words[..mark.map_or(words.len(), |mark| mark + 1)]
+}
+
+/// Exchanges the step that leads to the mark with 0, a step that strings do not make: so that the mark
+/// is the same bytes in every block.
+fn exchange(before: u16, step: u16) -> u16 {
+    let to_mark = before.wrapping_sub(OFFSETS_END);
+    match step {
+        0 => to_mark,
+        _ if step == to_mark => 0,
+        _ => step,
+    }
+}
+
+/// Writes the heads of blocks, the low bytes of steps between offsets, what is left of the blocks and
+/// of the chunk, and the high bytes from the end backwards, so that all can be found again.
+fn take_offsets(raw: &[u8], out: &mut [u8]) -> Parts {
+    let (blocks, rest) = raw.as_chunks::<BLOCK>();
+    let mut low = blocks.len() * BLOCK_HEAD;
+    let mut high = out.len();
+    for (n, block) in blocks.iter().enumerate() {
+        out[n * BLOCK_HEAD..][..BLOCK_HEAD].copy_from_slice(&block[..BLOCK_HEAD]);
+        let mut before = 0;
+        for word in offsets(block) {
+            let word = u16::from_le_bytes(*word);
+            high -= 1;
+            [out[low], out[high]] = exchange(before, before.wrapping_sub(word)).to_le_bytes();
+            before = word;
+            low += 1;
+        }
+    }
+    let ends = [low, high, out.len()];
+    for block in blocks {
+        let body = &block[BLOCK_HEAD + 2 * offsets(block).len()..];
+        out[low..low + body.len()].copy_from_slice(body);
+        low += body.len();
+    }
+    out[low..high].copy_from_slice(rest);
+    Parts { ends, plane: raw.len() }
+}
+
+/// Undoes [`take_offsets`].
+fn put_offsets(stored: &[u8], raw: &mut [u8]) {
+    let (blocks, rest) = raw.as_chunks_mut::<BLOCK>();
+    let mut low = blocks.len() * BLOCK_HEAD;
+    let mut high = stored.len();
+    for (n, block) in blocks.iter_mut().enumerate() {
+        block[..BLOCK_HEAD].copy_from_slice(&stored[n * BLOCK_HEAD..][..BLOCK_HEAD]);
+        let (words, _) = block[BLOCK_HEAD..].as_chunks_mut();
+        let mut before = 0;
+        for target in words {
+            high -= 1;
+            let step = exchange(before, u16::from_le_bytes([stored[low], stored[high]]));
+            let word = before.wrapping_sub(step);
+            *target = word.to_le_bytes();
+            before = word;
+            low += 1;
+            if word == OFFSETS_END {
+                break;
+            }
+        }
+    }
+    for block in blocks {
+        let start = BLOCK_HEAD + 2 * offsets(block).len();
+        let body = &mut block[start..];
+        body.copy_from_slice(&stored[low..low + body.len()]);
+        low += body.len();
+    }
+    rest.copy_from_slice(&stored[low..high]);
 }
 
 #[cfg(test)]
@@ -304,19 +427,24 @@ mod tests {
         }
     }
 
-    /// Catches a carry that is lost between bytes, and a tile that begins from nothing.
+    /// Catches a carry that is lost between bytes, a tile that begins from nothing, and a sign that is
+    /// not folded.
     #[test]
     fn a_delta_of_a_ramp_is_constant() {
         for width in [1, 2, 4, 8, 16] {
             let count = 3 * TILE + 7;
-            let value = |n: usize| (n as u128 * 259).to_le_bytes();
-            let raw: Vec<u8> = (0..count).flat_map(|n| value(n)[..width].to_vec()).collect();
-            let step = &259u128.to_le_bytes()[..width];
-            let mut differences = vec![0; width];
-            differences.extend(step.repeat(count - 1));
-            let mut out = Vec::new();
-            Transform::delta(width as u64).unwrap().apply(&raw, &mut out);
-            assert_eq!(out, shuffled(width, &differences), "{width}");
+            // Twice the rise, and one less than twice the fall.
+            for (rise, folded) in [(3u128, 6u8), (3u128.wrapping_neg(), 5)] {
+                let value = |n: usize| (n as u128).wrapping_mul(rise).to_le_bytes();
+                let raw: Vec<u8> = (0..count).flat_map(|n| value(n)[..width].to_vec()).collect();
+                let mut step = vec![0; width];
+                step[0] = folded;
+                let mut differences = vec![0; width];
+                differences.extend(step.repeat(count - 1));
+                let mut out = Vec::new();
+                Transform::delta(width as u64).unwrap().apply(&raw, &mut out);
+                assert_eq!(out, shuffled(width, &differences), "{width}");
+            }
         }
     }
 
@@ -335,11 +463,71 @@ mod tests {
         }
     }
 
+    /// Catches offsets that are not taken out of their blocks, a mark that is not the same in all, and
+    /// parts that end elsewhere than their bytes.
+    #[test]
+    fn strings_lose_their_offsets() {
+        let block = |offsets: &[u16], fill: u8| {
+            let mut block = vec![fill; BLOCK];
+            block[..BLOCK_HEAD].copy_from_slice(&[fill + 1; BLOCK_HEAD]);
+            for (n, offset) in offsets.iter().enumerate() {
+                block[BLOCK_HEAD + 2 * n..][..2].copy_from_slice(&offset.to_le_bytes());
+            }
+            block
+        };
+        let mut raw = block(&[8192, 8187, 7000, 0xffff], 0x41);
+        raw.extend(block(&[8192, 8180, 0xffff], 0x51));
+        raw.extend(b"rest");
+        let mut out = Vec::new();
+        let parts = Transform::STRINGS.apply(&raw, &mut out);
+        let mut expected = [[0x42; BLOCK_HEAD], [0x52; BLOCK_HEAD]].concat();
+        expected.extend([0, 5, 0xa3, 0, 0, 12, 0]);
+        assert_eq!(parts, Parts { ends: [27, raw.len() - 7, raw.len()], plane: raw.len() });
+        expected.extend(vec![0x41; BLOCK - BLOCK_HEAD - 8]);
+        expected.extend(vec![0x51; BLOCK - BLOCK_HEAD - 6]);
+        expected.extend(b"rest");
+        expected.extend([0, 0, 0xe0, 0, 4, 0, 0xe0]);
+        assert_eq!(out, expected);
+    }
+
+    /// Catches a way of undoing that panics, or gives the same bytes for two.
+    #[test]
+    fn any_bytes_are_undone() {
+        for transform in all() {
+            for seed in 0..40 {
+                let length = 3 * BLOCK + 100 - seed;
+                let stored: Vec<u8> =
+                    bytes(length).iter().map(|byte| byte % (seed as u8 + 1) * 255).collect();
+                let (mut raw, mut again) = (vec![0; length], Vec::new());
+                assert!(transform.undo(&stored, &mut raw));
+                transform.apply(&raw, &mut again);
+                assert_eq!(again, stored, "{transform:?}");
+            }
+        }
+    }
+
+    /// Catches a choice that is blind to what it sees, or that an empty slot leads astray.
+    #[test]
+    fn the_choice_follows_the_sample() {
+        // Counts runs: as good a measure as any.
+        let mut runs = |bytes: &[u8], _| bytes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        let mut slot: Vec<u8> = (0..9000u64).flat_map(|n| (n * 7 + 3).to_le_bytes()).collect();
+        assert_eq!(choose(&slot, 8, &mut runs), Transform::delta(8).unwrap());
+        slot.resize(4 << 20, 0xfe);
+        assert_eq!(choose(&slot, 8, &mut runs), Transform::delta(8).unwrap());
+        assert_eq!(choose(&slot, 3, &mut runs), Transform::NONE);
+        assert_eq!(choose(&bytes(100), 2, &mut |_, _| 7), Transform::NONE);
+        assert_eq!(choose(&[], 4, &mut runs), Transform::NONE);
+        let falling: Vec<u8> = (0..1000u16).flat_map(|n| (8192 - n * 8).to_le_bytes()).collect();
+        let block = [&[9; BLOCK_HEAD][..], &falling, &[0xff; 300], &[7; BLOCK]].concat();
+        assert_eq!(choose(&block[..BLOCK], 0, &mut runs), Transform::STRINGS);
+    }
+
     /// Catches a byte that names two transforms, or none.
     #[test]
     fn bytes_name_transforms() {
         let named: Vec<u8> = all().map(Transform::byte).collect();
-        assert_eq!(named, [0, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x23, 0x24]);
+        assert_eq!(named, [0, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x23, 0x24, 0x30]);
         assert_eq!(Transform::shuffle(8).map(Transform::byte), Some(0x13));
         assert_eq!(Transform::delta(16).map(Transform::byte), Some(0x24));
         for width in [0, 1, 3, 32, u64::MAX] {

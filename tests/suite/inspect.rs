@@ -186,7 +186,7 @@ const VBBM: &str = "BRM_saves_vbbm";
 const BITMAP: &str = "oidbitmap";
 const BRM: &str = "unreadable-brm";
 
-const CASES: [Case; 44] = [
+const CASES: [Case; 45] = [
     // The extent map: 12 bytes, then 96 an extent.
     case(EM, &[Bit(1, 0)], BRM, "at byte 0: the first word of an extent map"),
     case(EM, &[Bit(4, 1)], BRM, "at byte 4: numbers of extents and free ranges that fill the file"),
@@ -205,7 +205,8 @@ const CASES: [Case; 44] = [
     case(EM, &[Bit(12 + 34, 0)], BRM, "extent 0 (OID 1001), DB Root: 1 or more expected, found 0"),
     case(EM, &[Bit(12 + 38, 2)], BRM, "extent 0 (OID 1001), status: 0 to 2 expected, found 4"),
     case(EM, &[Bit(12 + 52, 7)], BRM, "smallest and largest value: 0 to 2 expected, found 129"),
-    case(EM, &[Bit(204 + 16, 0), Bit(204 + 16, 1)], BRM, "a place of its own in a file expected"),
+    case(EM, &[Bit(204 + 16, 0), Bit(204 + 16, 1)], BRM, "where extent 0 ends, found 0"),
+    case(EM, &[Bit(12 + 20, 6)], BRM, "block 0 of its file expected for the first of its own"),
     // A mark that is another number is a mark: the proof of a snapshot holds it against the file.
     case(EM, &[Bit(12 + 24, 3)], "", "   8192       0    8  available"),
     // Bytes between fields mean nothing.

@@ -2,6 +2,7 @@
 //! alone is enough.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -124,6 +125,14 @@ fn what_is_wrong_with_a_db_root_is_one_finding() {
     let snapshot = live.backup_with(|o| o.trees.retain(|t| t.component != "dbroot/2")).snapshot;
     let detail = "DB Root 2, /var/lib/columnstore/data2 in Columnstore.xml, expected";
     find(&snapshot, FindingKind::MissingDbRoot, "dbroot/2", detail);
+    // No change that only the journal has puts it there.
+    let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
+    fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+    set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
+    let snapshot = live.backup_with(|o| o.trees.retain(|t| t.component != "dbroot/2")).snapshot;
+    find(&snapshot, FindingKind::MissingDbRoot, "dbroot/2", detail);
+    assert_eq!(proof(&snapshot).rules["db-roots-complete"].failed, 1);
+    live.mend();
     let globs = ["/000.dir"];
     let snapshot = live
         .backup_with(|options| {
@@ -162,6 +171,20 @@ fn what_cannot_be_checked_is_said() {
     live.patch(&format!("{DBRM}/BRM_saves_em"), |bytes| bytes[0] = 0x1e);
     unproven(&live.backup().snapshot, &["the extent map is of version 3"]);
     live.mend();
+    // Headers of other versions: what an older one has not, and what in a newer one is not known.
+    for (version, words) in [
+        (1, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),
+        (2, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),
+        (4, "header-agrees: 1 headers are of versions above 3, of which only the slots are known"),
+    ] {
+        live.patch(&in_data1(COLUMN), |bytes| {
+            bytes[8] = version;
+            bytes[40] = 8;
+            bytes[32..40].fill(if version > 3 { 0 } else { 1 });
+        });
+        unproven(&live.backup().snapshot, &[words]);
+        live.mend();
+    }
     let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
     fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
     set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
@@ -170,6 +193,18 @@ fn what_cannot_be_checked_is_said() {
     // A table may have been dropped: what does not hold without the journal is no finding.
     fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
     let doubt = "extent-has-segment: it does not hold 1 times";
+    unproven(&live.backup().snapshot, &[words, doubt]);
+    // So it is whatever the journal's size, here one change of more than 1 GiB, nearly all of it a hole.
+    let huge = fs::File::create(&journal).unwrap();
+    huge.write_all_at(&[0x01, 0, 0, 0x40, 0x1d], 0).unwrap();
+    huge.set_len((1 << 30) + 5).unwrap();
+    huge.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    unproven(&live.backup().snapshot, &["only the journal has: 1 in 1073741829 bytes", doubt]);
+    fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+    set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
+    // Extents may have been moved from a DB Root that is gone, or dropped with all its tables.
+    live.patch_extents(COLUMN, |extent| extent[34] = 7);
+    let doubt = "db-roots-complete: it does not hold 1 times (dbroot/7 first)";
     unproven(&live.backup().snapshot, &[words, doubt]);
     live.mend();
     let snapshot = live
@@ -183,6 +218,35 @@ fn what_cannot_be_checked_is_said() {
         .snapshot;
     unproven(&snapshot, &["objects in a bucket"]);
     assert!(!proof(&snapshot).rules.contains_key(Rule::ExtentHasSegment.name()));
+}
+
+/// Catches a proof that takes the extents of a file in another order than the file's, one that wants
+/// every LBID in a header, where the server writes some, and one that takes any LBIDs.
+#[test]
+fn a_header_names_some_extents_of_its_file_in_their_order() {
+    let live = Live::sample();
+    for count in [2, 3] {
+        let lbids = live.grow(COLUMN, count);
+        let (first, last) = (lbids[0], lbids[lbids.len() - 1]);
+        // What a load writes: the first and the last, the last alone, or nothing.
+        for said in [lbids.clone(), vec![first, last], vec![last], vec![0, last], vec![]] {
+            live.name_lbids(COLUMN, &said);
+            let snapshot = live.backup().snapshot;
+            let proof = proof(&snapshot);
+            assert_eq!(snapshot.findings.listed, [], "{said:?} of {lbids:?}");
+            assert_eq!(proof.verdict, Verdict::Proved, "{said:?} of {lbids:?}");
+            assert_eq!((proof.extents, proof.segment_files), (127 + count, 128));
+        }
+        for said in [vec![last, first], vec![first, first], vec![first, last + 1024], vec![1]] {
+            live.name_lbids(COLUMN, &said);
+            let listed = live.backup().snapshot.findings.listed;
+            assert_eq!(listed.len(), 1, "{said:?} of {lbids:?}: {listed:#?}");
+            assert_eq!(listed[0].kind, FindingKind::HeaderDisagrees, "{said:?} of {lbids:?}");
+            let says = format!("its header says {said:?}");
+            assert!(listed[0].detail.contains(&says), "{listed:#?}");
+        }
+        live.mend();
+    }
 }
 
 /// The latest snapshot as an older version would have made it: without facts of headers.

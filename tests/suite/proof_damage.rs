@@ -109,6 +109,21 @@ fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "a high-water mark behind the slots alone",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            column(),
+            "block 512, the high-water mark, expected in it, found 1 slots of 512 blocks",
+            |live| {
+                live.patch_extents(COLUMN, |extent| {
+                    extent[24..28].copy_from_slice(&512u32.to_le_bytes())
+                });
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[32..40].copy_from_slice(&4096u64.to_le_bytes())
+                });
+            },
+        ),
+        case(
             "a high-water mark behind the blocks",
             ShortSegment,
             Rule::SegmentLongEnough,
@@ -169,7 +184,7 @@ fn cases() -> Vec<Case> {
             HeaderDisagrees,
             Rule::HeaderAgrees,
             column(),
-            "extents from LBIDs [",
+            "which its extents begin with, in their order, its header says [",
             |live| {
                 live.patch(&in_data1(COLUMN), |bytes| bytes[65] ^= 4);
             },
@@ -179,9 +194,12 @@ fn cases() -> Vec<Case> {
             HeaderDisagrees,
             Rule::HeaderAgrees,
             column(),
-            "extents from LBIDs [",
+            "which its extents begin with, in their order, its header says [",
             |live| {
-                live.patch(&in_data1(COLUMN), |bytes| bytes[56] = 2);
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[56] = 2;
+                    bytes.copy_within(64..72, 72);
+                });
             },
         ),
         case(
@@ -281,6 +299,19 @@ fn cases() -> Vec<Case> {
             "versions up to 9",
             |live| {
                 live.patch(&format!("{DBRM}/SMTxnID"), |bytes| bytes[0] = 9);
+            },
+        ),
+        case(
+            "blocks of the future in the version buffer",
+            UnknownVersion,
+            Rule::VersionsKnown,
+            "BRM_saves_vbbm",
+            "found 2147483647",
+            |live| {
+                // The first block, behind the only file: its LBID, its version.
+                live.patch(&format!("{DBRM}/BRM_saves_vbbm"), |bytes| {
+                    bytes[44..48].copy_from_slice(&i32::MAX.to_le_bytes());
+                });
             },
         ),
         case(
@@ -397,6 +428,47 @@ fn cases() -> Vec<Case> {
             },
         ),
     ];
+    // One bit each: what every field can be read of, and what cannot be.
+    for (name, at, bit, detail) in [
+        ("BRM_saves_em", 20, 3, "extent 0 (OID 1001), LBIDs: at least 1024 expected, found none"),
+        ("BRM_saves_em", 32, 6, "block 0 of its file expected for the first of its own"),
+        ("BRM_saves_em", 48, 4, "column width: 0, 1, 2, 4, 8 or 16 expected, found 24"),
+        ("BRM_saves_em", 50, 2, "status: 0 to 2 expected, found 4"),
+        ("BRM_saves_em", 64, 7, "worth of smallest and largest value: 0 to 2 expected, found 129"),
+        ("BRM_saves_em", 109, 5, "LBIDs from 8192 on expected, found 0: extent 0 (OID 1001) has"),
+        ("BRM_saves_vss", 19, 7, "version 0, transaction: none below zero expected"),
+        ("BRM_saves_vbbm", 34, 0, "file 0: a next place within its 1073741824 bytes expected"),
+        ("BRM_saves_vbbm", 48, 0, "block 0: one of the files listed expected, found 1"),
+        ("oidbitmap", 2673, 7, "OIDs 3094 to 16777215: none in use expected, found 5000"),
+        ("SMTxnID", 3, 7, "last transaction: none below zero expected"),
+        ("SMTxnID", 7, 7, "version of the system catalog: none below zero expected"),
+    ] {
+        cases.push(case(
+            "a file of the BRM says what cannot be",
+            UnreadableBrm,
+            Rule::BrmReadable,
+            name,
+            detail,
+            move |live| live.patch(&format!("{DBRM}/{name}"), |bytes| bytes[at] ^= 1 << bit),
+        ));
+    }
+    cases.push(case(
+        "much in a file of the BRM cannot be",
+        UnreadableBrm,
+        Rule::BrmReadable,
+        "BRM_saves_em",
+        "found none; and 7 more that cannot be",
+        |live| {
+            for oid in (1001..1005).chain(2001..2002) {
+                live.patch_extents(oid, |extent| extent[50 - 12] = 4);
+            }
+            live.patch_extents(1001, |extent| {
+                extent[8..12].fill(0);
+                extent[52] = 9;
+                extent[20] = 64;
+            });
+        },
+    ));
     for (name, content) in [
         ("BRM_saves_current", &b"BRM_saves_old\n"[..]),
         ("BRM_saves_em", b"extents"),

@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{CutterParameters, SlotParameters};
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
-    BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, Snapshot, SnapshotState,
-    SystemOfRecord, Verified,
+    BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, RecipeStats, Snapshot,
+    SnapshotState, SystemOfRecord, Verified,
 };
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
@@ -89,6 +89,7 @@ struct Initialized<'a> {
     encryption: &'a str,
     pack_bytes: u32,
     chunker: &'a CutterParameters,
+    slots: &'a SlotParameters,
 }
 
 /// `summary`: what came of a command.
@@ -124,6 +125,8 @@ struct BackupFigures<'a> {
     indexes_added: u64,
     #[serde(flatten)]
     verified: Verified,
+    #[serde(flatten)]
+    recipes: RecipeStats,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,6 +137,9 @@ struct BackupSummary<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_id: Option<SessionId>,
     dry_run: bool,
+    /// `recipe` or `packed`: in which form slots were stored where they could be.
+    slots: &'static str,
+    packers: &'a [String],
     parent: Option<SessionId>,
     state: SnapshotState,
     kind: &'a str,
@@ -204,6 +210,8 @@ struct SnapshotLine<'a> {
     hostname: &'a str,
     tags: &'a [String],
     program_version: &'a str,
+    /// What a restore needs to pack slots again.
+    packers: &'a [String],
     summary: BackupFigures<'a>,
     id: SessionId,
     short_id: String,
@@ -315,6 +323,7 @@ impl Observer for Json {
             Event::Warning(message) => self.send(&Message::Warning { message }),
             Event::Stage(name) => verbose("stage", name),
             Event::Would(path) => verbose("would", path),
+            Event::KeptPacked { object, .. } => verbose("kept_packed", object),
             Event::Done { .. } if !self.is_quiet && self.progress.is_due(STATUS_PAUSE) => {
                 self.send(&Message::Status(status(self.progress.figures())));
             }
@@ -356,6 +365,7 @@ impl Output for Json {
             encryption: &created.config.encryption,
             pack_bytes: created.config.pack_bytes,
             chunker: &created.config.cutter,
+            slots: &created.config.slots,
         }));
     }
 
@@ -366,6 +376,8 @@ impl Output for Json {
             total_duration: backed_up.elapsed.as_secs_f64(),
             snapshot_id: backed_up.report.id,
             dry_run: backed_up.dry_run,
+            slots: backed_up.report.slots.name(),
+            packers: &snapshot.packers,
             parent: snapshot.parent,
             state: snapshot.state,
             kind: &snapshot.kind,
@@ -545,6 +557,7 @@ fn figures<'a>(
         packs_added: stats.packs,
         indexes_added: stats.indexes,
         verified: stats.verified,
+        recipes: stats.recipes,
     }
 }
 
@@ -557,6 +570,7 @@ fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
         hostname: &snapshot.host,
         tags: &snapshot.tags,
         program_version: &snapshot.program,
+        packers: &snapshot.packers,
         summary: figures(&snapshot.time, &snapshot.end, &snapshot.stats, snapshot.counts()),
         id: named.id,
         short_id: named.id.short(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use colvault_engine::backup::BackupReport;
 use colvault_engine::check::CheckReport;
+use colvault_engine::compress::Compression;
 use colvault_engine::finding::Findings;
 use colvault_engine::format::config::Config;
 use colvault_engine::format::manifest::Entry;
@@ -55,6 +56,8 @@ pub struct Planned<'a> {
     pub kind: &'a str,
     /// The deployment's name, or the paths.
     pub group: &'a str,
+    /// How hard new chunks would be compressed.
+    pub compression: Compression,
     /// The host's name, as the snapshot would have it.
     pub host: &'a str,
     /// What the user should know, as sentences.

@@ -8,8 +8,11 @@ mod reports;
 use std::io::{self, Write};
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
+use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::manifest::Node;
-use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState, Verdict, Verified};
+use colvault_engine::format::snapshot::{
+    BackupStats, RecipeStats, Snapshot, SnapshotState, Verdict, Verified,
+};
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
@@ -99,6 +102,10 @@ impl Observer for Text {
         match event {
             Event::Warning(text) => self.complain(format!("warning: {text}")),
             Event::Finding(finding) if self.is_verbose => self.complain(finding_line(finding)),
+            Event::KeptPacked { object, slots } if self.is_verbose => {
+                let slots = counted(slots, "slot", "slots");
+                self.bar.aside(|| self.say(format!("as packed bytes: {slots} of {object}")))
+            }
             Event::Would(path) if self.is_verbose => {
                 self.bar.aside(|| self.say(format!("would write {path}")))
             }
@@ -151,6 +158,14 @@ impl Output for Text {
             bytes(config.pack_bytes.into()),
             bytes(config.cutter.average_bytes.into())
         ));
+        let slots = &config.slots;
+        self.say(match slots.form {
+            SlotForm::Recipe => format!(
+                "  slots of segment files as recipes, unpacked in blocks of {}",
+                bytes(slots.block_bytes.into())
+            ),
+            SlotForm::Packed => "  slots of segment files as packed bytes".to_owned(),
+        });
         self.say("  nothing in it is encrypted: whoever can read the directory can read the data");
         self.say(format!("next: colvault -r {} backup --root /", created.location));
     }
@@ -215,6 +230,9 @@ impl Output for Text {
             let snapshot = &named.snapshot;
             let (id, time) = (named.id.short(), local_time(&snapshot.time));
             self.say(format!("snapshot {id} of {time} on {}", snapshot.host));
+            if !snapshot.packers.is_empty() {
+                self.say(format!("a restore needs the packers {}", snapshot.packers.join(", ")));
+            }
         }
         if let Some(lacks) = reload::lacks(&named.snapshot) {
             self.complain(format!("note: {lacks}; a restore says how to load them"));
@@ -382,6 +400,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         added(stats),
     ];
     lines.extend(verified(&stats.verified));
+    lines.extend(recipes(&stats.recipes));
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
     }
@@ -418,6 +437,30 @@ fn verified(of: &Verified) -> Option<String> {
         })
         .collect();
     (!parts.is_empty()).then(|| format!("verified {}", parts.join(" and ")))
+}
+
+/// In which form slots were stored, where recipes were wanted and there were slots.
+fn recipes(of: &RecipeStats) -> Option<String> {
+    let mut parts = Vec::new();
+    if of.slots_recipe_new + of.slots_recipe_known > 0 {
+        parts.push(format!(
+            "as recipes {} new, {} known ({} unpacked)",
+            count(of.slots_recipe_new),
+            count(of.slots_recipe_known),
+            bytes(of.slots_unpacked_bytes)
+        ));
+    }
+    let kept = [
+        (of.slots_packed_otherwise, "packed by another library version"),
+        (of.slots_not_tried, "behind such and not tried"),
+        (of.slots_not_unpacked, "not to be unpacked"),
+    ];
+    let kept = kept.into_iter().filter(|(number, _)| *number > 0);
+    let kept: Vec<_> = kept.map(|(number, why)| format!("{} {why}", count(number))).collect();
+    if !kept.is_empty() {
+        parts.push(format!("as packed bytes {}", kept.join(", ")));
+    }
+    (!parts.is_empty()).then(|| format!("slots stored: {}", parts.join("; ")))
 }
 
 /// What a backup added to the repository. A dry run fills no packs.

@@ -4,7 +4,7 @@
 //! finish in any order; the last one puts the extents together and looks whether size or times
 //! have changed since the first.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -13,10 +13,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::FileType;
 
-use super::layout::{Recognised, recognise};
+use super::layout::{Layout, Recognised, recognise};
+use super::parent::{Before, Former};
 use super::slots::SlotStore;
 use super::span::{Span, SpanReader};
-use super::{is_racy, parent, recorded};
+use super::{is_racy, recorded};
 use crate::chunker::Cutters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
@@ -24,10 +25,10 @@ use crate::format::extent::{Extent, SPAN_BYTES};
 use crate::format::manifest::{Entry, EntryFinding, Time};
 use crate::format::segment::SegmentFacts;
 use crate::format::snapshot::{RecipeStats, Verified};
-use crate::id::ChunkId;
 use crate::manifest::fold_extents;
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};
+use crate::repository::Repository;
 use crate::source::SourceTree;
 use crate::source::directory::Found;
 use crate::source::file::{self, Place, Stat, next_data, stat_open, xattrs_open};
@@ -55,8 +56,32 @@ pub(super) fn unreadable(error: &Error) -> EntryFinding {
     EntryFinding { code: UNREADABLE, detail: error.repeat().problem().as_bytes().to_vec() }
 }
 
-/// Bounds what an entry takes in the manifest; what is dropped becomes a finding.
-pub(super) fn keep_small(entry: &mut Entry) {
+/// What does not hold in a file: the first are kept, the others counted, so that memory does not grow
+/// with a file of which nothing holds.
+#[derive(Default)]
+pub(super) struct Damages {
+    listed: Vec<EntryFinding>,
+    /// How many more there are.
+    more: u64,
+}
+
+impl Damages {
+    pub fn push(&mut self, finding: EntryFinding) {
+        match self.listed.len() < FINDINGS_MAX {
+            true => self.listed.push(finding),
+            false => self.more += 1,
+        }
+    }
+
+    fn append(&mut self, other: Damages) {
+        other.listed.into_iter().for_each(|finding| self.push(finding));
+        self.more += other.more;
+    }
+}
+
+/// Bounds what an entry takes in the manifest; what is dropped becomes a finding. There are `more`
+/// findings than the entry has.
+pub(super) fn keep_small(entry: &mut Entry, mut more: u64) {
     let bytes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > XATTR_BYTES_MAX {
         entry.xattrs.clear();
@@ -65,17 +90,22 @@ pub(super) fn keep_small(entry: &mut Entry) {
         );
         entry.findings.push(EntryFinding { code: UNREADABLE, detail: detail.into_bytes() });
     }
-    if entry.findings.len() > FINDINGS_MAX {
-        let more = entry.findings.len() - FINDINGS_MAX;
-        let code = entry.findings[FINDINGS_MAX].code;
-        entry.findings.truncate(FINDINGS_MAX);
-        let detail = format!("{more} more findings of this entry");
-        entry.findings.push(EntryFinding { code, detail: detail.into_bytes() });
+    // Those taken over from the parent end with the one that counts the rest, and stay as they are.
+    let has_rest = entry.findings.last().is_some_and(|last| last.times() > 1);
+    if entry.findings.len() > FINDINGS_MAX && !has_rest {
+        for finding in entry.findings.drain(FINDINGS_MAX..) {
+            more = more.saturating_add(finding.times());
+        }
+    }
+    if let (Some(last), true) = (entry.findings.last(), more > 0) {
+        let rest = EntryFinding::rest(last.code, more);
+        entry.findings.push(rest);
     }
 }
 
 /// What reading tasks share.
 pub(super) struct Reading<'a> {
+    pub repository: &'a Repository,
     pub store: &'a ChunkStore<'a>,
     pub cutters: &'a Cutters,
     pub observer: &'a dyn Observer,
@@ -119,6 +149,8 @@ pub(super) struct FileContent {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub racy: bool,
     pub findings: Vec<EntryFinding>,
+    /// How many more there are.
+    pub more_findings: u64,
     /// What its header said, for a segment file.
     pub segment: Option<SegmentFacts>,
     /// Bytes read from the source.
@@ -179,15 +211,6 @@ struct Opened {
     /// What the spans read so far gave, by where they begin.
     spans: Mutex<BTreeMap<u64, Result<Span>>>,
     left: AtomicUsize,
-}
-
-/// What is known of a file from the parent.
-#[derive(Clone, Default)]
-pub(super) struct Before {
-    /// Verify what is known, too: something was wrong with it, or nothing is known of it.
-    pub verify_all: bool,
-    /// Its content then.
-    pub extents: Vec<Extent>,
 }
 
 /// Returns the spans of a file that hold data, as far as the file system tells.
@@ -320,12 +343,16 @@ impl Opened {
 
     fn read_span(&self, range: Range<u64>, reading: &Reading<'_>) {
         let start = range.start;
+        let former = match self.recognised.layout {
+            // Nothing in it is verified.
+            Layout::Plain => Former::default(),
+            _ => self.before.within(reading.repository, &range),
+        };
         let reader = SpanReader {
             file: &self.file,
             is_sparse: self.stat.may_have_holes(),
             layout: &self.recognised.layout,
-            verify_all: self.before.verify_all,
-            reached: self.reached(&range, reading),
+            former: &former,
             reading,
         };
         // Of several spans only the lists are kept: memory does not grow with the file.
@@ -337,14 +364,6 @@ impl Opened {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(reading);
         }
-    }
-
-    /// Returns the recipes that the parent names in a span.
-    fn reached(&self, range: &Range<u64>, reading: &Reading<'_>) -> HashSet<ChunkId> {
-        let Some(repository) = reading.recipes.as_ref().and_then(SlotStore::trusted) else {
-            return HashSet::new();
-        };
-        parent::recipes_in(repository, &self.before.extents, range)
     }
 
     fn finish(&self, reading: &Reading<'_>) {
@@ -364,7 +383,8 @@ impl Opened {
     ) -> Result<FileContent> {
         let mut extents = Vec::new();
         let mut findings = Vec::new();
-        let mut damage = self.recognised.faults.clone();
+        let mut damage = Damages::default();
+        self.recognised.faults.iter().for_each(|fault| damage.push(fault.clone()));
         let mut verified = Verified::default();
         let mut recipes = RecipeStats::default();
         let (mut size, mut read) = (0, 0);
@@ -375,7 +395,7 @@ impl Opened {
             read += span.read;
             verified.add(&span.verified);
             recipes.add(&span.recipes);
-            damage.append(&mut span.damage);
+            damage.append(std::mem::take(&mut span.damage));
             for detail in &span.unreadable {
                 let detail = detail.to_string().into_bytes();
                 findings.push(EntryFinding { code: UNREADABLE, detail });
@@ -399,13 +419,15 @@ impl Opened {
         let extents = fold_extents(reading.store, extents)?;
         let xattrs = xattrs_open(&self.file, &self.path);
         let after = stat_open(&self.file, &self.path)?;
+        let mut more = 0;
         let mut racy = is_racy(&self.stat, self.started);
         if size != self.stat.size || !after.same_content(&self.stat) {
             // What does not hold may be half of a write: it is read again next time.
             racy = true;
             findings.push(EntryFinding { code: CHANGED, detail: self.change(size, &after) });
         } else {
-            findings.extend(damage);
+            findings.extend(damage.listed);
+            more = damage.more;
         }
         let xattrs = xattrs.unwrap_or_else(|error| {
             racy = true;
@@ -421,6 +443,7 @@ impl Opened {
             xattrs,
             racy,
             findings,
+            more_findings: more,
             segment,
             read,
             verified,

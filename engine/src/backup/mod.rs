@@ -7,6 +7,7 @@
 
 mod content;
 mod decide;
+mod kept;
 mod layout;
 mod names;
 mod parent;
@@ -32,7 +33,8 @@ use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, EntryFinding, Node, Time};
 use crate::format::session::Lease;
 use crate::format::snapshot::{
-    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
+    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, RecipeStats, Snapshot,
+    SnapshotState,
 };
 use crate::format::text::encode_path;
 use crate::id::SessionId;
@@ -49,9 +51,11 @@ use crate::source::columnstore::is_interrupted_write;
 use crate::source::directory::{EXCLUDED, Found, Met, Walk, WalkOptions};
 use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
-use content::{Before, FileJob, Outcome, Permits, Reading};
+use content::{FileJob, Outcome, Permits, Reading};
 pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
+use kept::KeptPacked;
 use names::Names;
+use parent::Before;
 pub(crate) use parent::{ParentCursor, same_source};
 pub use record::RecordOptions;
 pub(crate) use record::{left_out_of, needs_confirmation};
@@ -151,6 +155,8 @@ pub struct BackupReport {
     pub id: Option<SessionId>,
     /// The snapshot as committed, or as it would have been.
     pub snapshot: Snapshot,
+    /// In which form slots were stored where they could be.
+    pub slots: SlotForm,
     /// How many paths were left out; the snapshot names the first 1000.
     pub left_out_total: u64,
     /// What is wrong with the repository itself, as far as the backup came across it.
@@ -215,6 +221,7 @@ pub fn backup_guarded(
         left_out: Vec::new(),
         left_out_total: 0,
         data_excluded: 0,
+        kept_packed: KeptPacked::default(),
     };
     for finding in &options.findings {
         run.find(finding.clone());
@@ -226,6 +233,7 @@ pub fn backup_guarded(
         store_chunks(repository, session.id(), store_options, observer, |store| {
             let cutters = Cutters::new(&repository.config().cutter);
             let reading = Reading {
+                repository,
                 store,
                 cutters: &cutters,
                 observer,
@@ -255,6 +263,9 @@ pub fn backup_guarded(
              back lacks them, and a server may not start on it",
             run.data_excluded
         );
+        observer.event(Event::Warning(&text));
+    }
+    for text in run.kept_packed.warnings() {
         observer.event(Event::Warning(&text));
     }
     if options.fail_on_corruption {
@@ -313,7 +324,13 @@ pub fn backup_guarded(
             Some(session.commit(&snapshot)?)
         }
     };
-    Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
+    Ok(BackupReport {
+        id,
+        snapshot,
+        slots: form,
+        left_out_total: run.left_out_total,
+        repository_findings,
+    })
 }
 
 /// Returns the names of the packers that a snapshot needs: those of recipes that this session met, and
@@ -415,6 +432,7 @@ struct Run<'a> {
     left_out_total: u64,
     /// Paths of DB Roots and of the data directory that the user's patterns have left out.
     data_excluded: u64,
+    kept_packed: KeptPacked,
 }
 
 /// An entry that waits for its turn in the manifest.
@@ -425,8 +443,13 @@ enum Pending {
 
 impl Run<'_> {
     fn find(&mut self, finding: Finding) {
+        self.find_times(finding, 1);
+    }
+
+    /// Takes a finding that stands for so many.
+    fn find_times(&mut self, finding: Finding, times: u64) {
         self.observer.event(Event::Finding(&finding));
-        self.findings.push(finding);
+        self.findings.push_times(finding, times);
     }
 
     fn leave_out(&mut self, left_out: LeftOut) {
@@ -518,10 +541,11 @@ impl Run<'_> {
             true => self.stats.files_changed += 1,
             false => self.stats.files_new += 1,
         }
-        // What is known was verified when it was stored, unless something was wrong then.
-        let verify_all = previous.as_ref().is_none_or(|p| p.racy || !p.findings.is_empty());
-        let extents = previous.map(|p| p.extents().to_vec()).unwrap_or_default();
-        let job = FileJob::begin(reading, scope, &found, Before { verify_all, extents })?;
+        let before = previous.map(|previous| Before {
+            extents: previous.extents().to_vec(),
+            is_sound: !previous.racy && previous.findings.is_empty(),
+        });
+        let job = FileJob::begin(reading, scope, &found, before.unwrap_or_default())?;
         Ok(Some(Pending::Reading(Box::new(found), job)))
     }
 
@@ -640,10 +664,10 @@ impl Run<'_> {
         writer: &mut ManifestWriter<'_>,
         counts: &mut Counts,
     ) -> Result<()> {
-        let mut entry = match pending {
-            Pending::Ready(entry) => *entry,
+        let (mut entry, more) = match pending {
+            Pending::Ready(entry) => (*entry, 0),
             Pending::Reading(found, job) => match self.read(tree, &found, job.wait())? {
-                Some(entry) => entry,
+                Some(read) => read,
                 None => return Ok(()),
             },
         };
@@ -653,9 +677,9 @@ impl Run<'_> {
             let detail = why.as_bytes().to_vec();
             entry.findings.push(EntryFinding { code: content::INTERRUPTED, detail });
         }
-        content::keep_small(&mut entry);
+        content::keep_small(&mut entry, more);
         for finding in &entry.findings {
-            self.find(content::reported(tree, &entry.path, finding));
+            self.find_times(content::reported(tree, &entry.path, finding), finding.times());
         }
         match &entry.node {
             Node::File { size, extents } => {
@@ -671,23 +695,24 @@ impl Run<'_> {
         writer.push(&entry)
     }
 
+    /// Returns the entry of a file that was read, and how many findings it has beside those in it.
     fn read(
         &mut self,
         tree: &SourceTree,
         found: &Found,
         outcome: Outcome,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Option<(Entry, u64)>> {
         match outcome {
             Outcome::Read(content) => {
                 self.stats.bytes_read += content.read;
                 self.stats.verified.add(&content.verified);
-                self.stats.recipes.add(&content.recipes);
+                self.take_recipes(tree, found, &content.recipes);
                 let node = Node::File { size: content.size, extents: content.extents };
                 let (path, stat) = (found.path.clone(), &content.stat);
                 let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);
                 entry.findings = content.findings;
                 entry.segment = content.segment;
-                Ok(Some(entry))
+                Ok(Some((entry, content.more_findings)))
             }
             Outcome::Vanished => {
                 self.find(Finding::new(
@@ -701,9 +726,21 @@ impl Run<'_> {
                 let node = Node::Unreadable { size: found.stat.size };
                 let mut entry = self.entry(found.path.clone(), &found.stat, node, Vec::new(), true);
                 entry.findings.push(content::unreadable(&error));
-                Ok(Some(entry))
+                Ok(Some((entry, 0)))
             }
             Outcome::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl Run<'_> {
+    fn take_recipes(&mut self, tree: &SourceTree, found: &Found, recipes: &RecipeStats) {
+        self.stats.recipes.add(recipes);
+        let slots = recipes.kept_packed();
+        if slots > 0 {
+            let object = recorded(tree, &found.path);
+            self.observer.event(Event::KeptPacked { object: &object, slots });
+            self.kept_packed.add(recipes, &object);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The parent: the snapshot that unchanged files are taken from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -89,38 +89,81 @@ pub(super) fn may_be_stored(repository: &Repository, extents: &[Extent]) -> bool
     })
 }
 
-/// Returns the recipes that the parent's content names between two places of a file: the parent
-/// reaches them. What cannot be read has none.
-pub(super) fn recipes_in(
-    repository: &Repository,
-    extents: &[Extent],
-    range: &Range<u64>,
-) -> HashSet<ChunkId> {
-    let mut found = HashSet::new();
-    let mut meta = MetaReader::new(repository);
-    let mut pending: Vec<(u64, Extent, usize)> = Vec::new();
-    let place = |mut offset: u64, extents: &[Extent], depth, pending: &mut Vec<_>| {
-        for extent in extents {
-            let end = offset + extent.length();
-            if end > range.start && offset < range.end {
-                pending.push((offset, *extent, depth));
-            }
-            offset = end;
+/// What is known of a file from the parent.
+#[derive(Clone, Default)]
+pub(super) struct Before {
+    /// Its content then.
+    pub extents: Vec<Extent>,
+    /// Nothing was wrong with it, so what it held was verified.
+    pub is_sound: bool,
+}
+
+/// What the parent has between two places of a file.
+#[derive(Default)]
+pub(super) struct Former {
+    /// By offset in the file; no lists.
+    extents: HashMap<u64, Extent>,
+    /// Recipes, wherever they stand.
+    recipes: HashSet<ChunkId>,
+    is_sound: bool,
+}
+
+impl Before {
+    /// Returns what is known of a stretch. What cannot be read is not known.
+    pub fn within(&self, repository: &Repository, range: &Range<u64>) -> Former {
+        let mut former = Former { is_sound: self.is_sound, ..Former::default() };
+        if self.extents.is_empty() {
+            return former;
         }
-    };
-    place(0, extents, 0, &mut pending);
-    while let Some((offset, extent, depth)) = pending.pop() {
-        match extent {
-            Extent::Recipe { id, .. } => drop(found.insert(id)),
-            Extent::List { id, length } if depth < LIST_DEPTH_MAX => {
-                if let Ok(listed) = meta.list(id, length) {
-                    place(offset, &listed, depth + 1, &mut pending);
+        let mut meta = MetaReader::new(repository);
+        let mut pending = Vec::new();
+        let place = |mut offset: u64, extents: &[Extent], depth: usize, pending: &mut Vec<_>| {
+            for extent in extents {
+                let end = offset + extent.length();
+                if end > range.start && offset < range.end {
+                    pending.push((offset, *extent, depth));
                 }
+                offset = end;
             }
-            _ => {}
+        };
+        place(0, &self.extents, 0, &mut pending);
+        while let Some((offset, extent, depth)) = pending.pop() {
+            match extent {
+                Extent::List { id, length } => {
+                    let listed = (depth < LIST_DEPTH_MAX).then(|| meta.list(id, length));
+                    if let Some(Ok(listed)) = listed {
+                        place(offset, &listed, depth + 1, &mut pending);
+                    }
+                    continue;
+                }
+                Extent::Recipe { id, .. } => drop(former.recipes.insert(id)),
+                _ => {}
+            }
+            former.extents.insert(offset, extent);
         }
+        former
     }
-    found
+}
+
+impl Former {
+    /// Whether the parent has a recipe, wherever it stands in this stretch.
+    pub fn reaches(&self, recipe: ChunkId) -> bool {
+        self.recipes.contains(&recipe)
+    }
+
+    /// Whether the parent has exactly these extents from byte `offset` on, and nothing was wrong with
+    /// the file: what they stand for was verified. That their chunks are known says nothing: a backup
+    /// that made no snapshot may have stored them, or one of another source.
+    pub fn vouches_for(&self, mut offset: u64, extents: &[Extent]) -> bool {
+        // Zeros may have joined those of the slot before: then nothing is left to compare.
+        self.is_sound
+            && !extents.is_empty()
+            && extents.iter().all(|extent| {
+                let is_same = self.extents.get(&offset) == Some(extent);
+                offset += extent.length();
+                is_same
+            })
+    }
 }
 
 /// Whether every chunk of some content is in a pack that is there. Asked when packs are missing:

@@ -4,9 +4,10 @@
 //! not come out the same is left to the caller, who stores its packed bytes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use super::parent::Former;
 use crate::chunker::leading_zeros;
 use crate::columnstore::segment::{Packing, SLOT_HEAD_BYTES, SlotHead};
 use crate::compress::Compressor;
@@ -16,22 +17,13 @@ use crate::format::recipe::Recipe;
 use crate::format::snapshot::RecipeStats;
 use crate::id::ChunkId;
 use crate::packer::{Pack, Packer, unpack};
-use crate::pipeline::{ChunkStore, Known};
+use crate::pipeline::{Added, ChunkStore, Known};
 use crate::repository::Repository;
 use crate::transform::Transform;
 
 /// After so many slots of a span that came out otherwise, and none that came out the same, the rest of
 /// it is not tried: another library has packed the file.
 const FAILURES_MAX: u32 = 4;
-
-/// What a header says of a column, for the choice of a transform.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
-    /// Bytes of a value; 0 for a dictionary.
-    pub width: u64,
-    /// The server's number of its type.
-    pub data_type: u32,
-}
 
 /// What earlier slots of a span tell about the next.
 #[derive(Default)]
@@ -50,6 +42,13 @@ pub(super) enum Stored {
     New { id: ChunkId, length: u32, stats: RecipeStats },
     /// It cannot be stored as a recipe.
     Not(RecipeStats),
+}
+
+/// The extents of blocks or of padding, and how many of their bytes are in chunks that were known.
+#[derive(Default)]
+struct Parts {
+    extents: Vec<Extent>,
+    known: u64,
 }
 
 /// What a thread keeps from slot to slot: fresh memory costs page faults.
@@ -88,11 +87,6 @@ impl<'a> SlotStore<'a> {
         SlotStore { store, repository, packers, doubtful, used: Mutex::default() }
     }
 
-    /// Returns the repository when what its snapshots reach is there.
-    pub fn trusted(&self) -> Option<&'a Repository> {
-        (!self.doubtful).then_some(self.repository)
-    }
-
     /// Returns the names of the packers that recipes of this session need.
     pub fn packers(self) -> BTreeSet<String> {
         self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -105,26 +99,32 @@ impl<'a> SlotStore<'a> {
         }
     }
 
-    /// Stores a packed slot as a recipe, unless it is known; `reached` are the recipes that a snapshot
-    /// reaches, `holds` verifies the slot and is asked only when it is not known.
+    /// Stores a packed slot as a recipe, unless it is known; `former` is what the
+    /// parent has there, `holds` verifies the slot and is asked only when it is not known, `width` is
+    /// that of the column's values in bytes, 0 for a dictionary.
     pub fn store(
         &self,
         slot: &[u8],
-        column: Column,
-        reached: &HashSet<ChunkId>,
+        width: u64,
+        former: &Former,
         guess: &mut Guess,
         holds: &mut dyn FnMut() -> bool,
     ) -> Result<Stored> {
         let id = self.repository.id_key().chunk_id(slot);
         let length = u32::try_from(slot.len()).expect("a slot is below 4 GiB");
-        match self.store.knows_recipe(id, length, reached.contains(&id))? {
+        let is_reached = !self.doubtful && former.reaches(id);
+        match self.store.knows_recipe(id, length, is_reached)? {
             Known::No => {}
             known => {
                 if let Known::Stored { packer } = known {
                     // One that this program does not know cannot be named: the slot is stored anew.
                     match Packer::from_number(packer) {
                         Some(packer) => self.need(packer),
-                        None => return Ok(Stored::Not(RecipeStats::default())),
+                        None => {
+                            let stats =
+                                RecipeStats { slots_packed_otherwise: 1, ..Default::default() };
+                            return Ok(Stored::Not(stats));
+                        }
                     }
                 }
                 self.store.count_known(slot.len() as u64);
@@ -159,11 +159,17 @@ impl<'a> SlotStore<'a> {
             };
             guess.packer = Some(packer);
             self.need(packer);
+            let (mut blocks, mut padding) = (Parts::default(), Parts::default());
+            self.blocks(column, kept, &mut blocks)?;
+            self.padding(&slot[end..], &mut padding)?;
+            // Of the payload as much counts as known as of what it holds.
+            let share = u64::from(head.length) * blocks.known / stats.slots_unpacked_bytes;
+            self.store.count_known(share + padding.known);
             let recipe = Recipe {
                 packer: packer.number(),
                 payload_length: head.length,
-                blocks: self.blocks(column, kept)?,
-                padding: self.padding(&slot[end..])?,
+                blocks: blocks.extents,
+                padding: padding.extents,
             };
             self.store.add_recipe(id, &recipe)?;
             stats.slots_recipe_new = 1;
@@ -186,43 +192,40 @@ impl<'a> SlotStore<'a> {
         })
     }
 
-    fn blocks(&self, column: Column, kept: &mut Kept) -> Result<Vec<Extent>> {
+    fn blocks(&self, width: u64, kept: &mut Kept, parts: &mut Parts) -> Result<()> {
         let Kept { unpacked, compressor, .. } = kept;
         let mut chosen = None;
-        let mut extents = Vec::new();
         for block in unpacked.chunks(self.repository.config().slots.block_bytes as usize) {
-            self.part(block, &mut extents, &mut || {
-                *chosen.get_or_insert_with(|| {
-                    compressor.choose(unpacked, column.width, column.data_type)
-                })
+            self.part(block, parts, &mut || {
+                *chosen.get_or_insert_with(|| compressor.choose(unpacked, width))
             })?;
         }
-        Ok(extents)
+        Ok(())
     }
 
     /// Stores what stands behind a payload: mostly zeros, after an update what was there before.
-    fn padding(&self, bytes: &[u8]) -> Result<Vec<Extent>> {
-        let mut extents = Vec::new();
-        if !bytes.is_empty() {
-            self.part(bytes, &mut extents, &mut || Transform::NONE)?;
+    fn padding(&self, bytes: &[u8], parts: &mut Parts) -> Result<()> {
+        match bytes {
+            [] => Ok(()),
+            _ => self.part(bytes, parts, &mut || Transform::NONE),
         }
-        Ok(extents)
     }
 
     fn part(
         &self,
         bytes: &[u8],
-        extents: &mut Vec<Extent>,
+        parts: &mut Parts,
         choose: &mut dyn FnMut() -> Transform,
     ) -> Result<()> {
         if leading_zeros(bytes) < bytes.len() {
-            let id = self.store.add_block(bytes, choose)?.id;
+            let Added { id, is_new } = self.store.add_block(bytes, choose)?;
             let length = u32::try_from(bytes.len()).expect("a block is below 4 GiB");
-            extents.push(Extent::Chunk { id, length });
-        } else if let Some(Extent::Zero { length }) = extents.last_mut() {
+            parts.extents.push(Extent::Chunk { id, length });
+            parts.known += if is_new { 0 } else { bytes.len() as u64 };
+        } else if let Some(Extent::Zero { length }) = parts.extents.last_mut() {
             *length += bytes.len() as u64;
         } else {
-            extents.push(Extent::Zero { length: bytes.len() as u64 });
+            parts.extents.push(Extent::Zero { length: bytes.len() as u64 });
         }
         Ok(())
     }

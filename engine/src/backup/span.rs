@@ -1,29 +1,28 @@
 //! Reading, cutting and verifying one span of a file.
 //!
 //! Bytes are cut as they come, in windows; slots of segment files are read whole, cut by themselves
-//! and verified while they are at hand. A slot or page whose chunks were all known was verified when
-//! they were stored, and is not verified again unless its file had something wrong.
+//! and verified while they are at hand. A slot or page that the parent has in the same place, in a file
+//! with which nothing was wrong, was verified then and is not verified again.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use super::content::Reading;
+use super::content::{Damages, Reading};
 use super::layout::Layout;
-use super::slots::{Column, Guess, Stored};
+use super::parent::Former;
+use super::slots::{Guess, Stored};
 use crate::chunker::{Cutter, Piece};
 use crate::columnstore::page::{PageState, Tablespace};
-use crate::columnstore::segment::{Segment, SlotState, verify_slot};
+use crate::columnstore::segment::{Packing, Segment, SlotState, verify_slot};
 use crate::error::Result;
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::EntryFinding;
 use crate::format::segment::Damage;
 use crate::format::snapshot::{RecipeStats, Verified};
-use crate::id::ChunkId;
 use crate::manifest::store_list;
 use crate::pipeline::Added;
 use crate::progress::Event;
@@ -60,7 +59,7 @@ pub(super) struct Span {
     /// Stretches that could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Slots and pages that do not hold.
-    pub damage: Vec<EntryFinding>,
+    pub damage: Damages,
     pub verified: Verified,
     pub recipes: RecipeStats,
 }
@@ -138,9 +137,10 @@ impl Span {
 struct Slot {
     number: u64,
     range: Range<u64>,
-    /// The type its file's header says.
-    compression: u64,
-    column: Column,
+    /// What its file's slots are packed by.
+    packing: Option<Packing>,
+    /// Bytes of a column's values; 0 for a dictionary.
+    width: u64,
 }
 
 /// Reads the spans of one file.
@@ -148,10 +148,8 @@ pub(super) struct SpanReader<'a> {
     pub file: &'a File,
     pub is_sparse: bool,
     pub layout: &'a Layout,
-    /// Verify what is known, too.
-    pub verify_all: bool,
-    /// Recipes that a snapshot reaches, listed since the lease.
-    pub reached: HashSet<ChunkId>,
+    /// What the parent has in this span.
+    pub former: &'a Former,
     pub reading: &'a Reading<'a>,
 }
 
@@ -209,8 +207,7 @@ impl SpanReader<'_> {
 
     /// Reads the header, slots or tail of a segment file that lie in a span.
     fn parts(&self, range: Range<u64>, segment: &Segment, span: &mut Span) -> Result<()> {
-        let Segment { bounds, header, .. } = segment;
-        let column = Column { width: header.width, data_type: header.data_type };
+        let Segment { bounds, header, packing, .. } = segment;
         let mut guess = Guess::default();
         let plain = Way::Content(&self.reading.cutters.plain);
         if range.start == 0 {
@@ -224,8 +221,8 @@ impl SpanReader<'_> {
             let slot = Slot {
                 number: number as u64,
                 range: slot[0]..slot[1],
-                compression: header.compression,
-                column,
+                packing: *packing,
+                width: header.width,
             };
             self.slot(&slot, &mut guess, span)?;
         }
@@ -243,8 +240,8 @@ impl SpanReader<'_> {
         }
         self.reading.cancel.check()?;
         SLOT.with_borrow_mut(|buffer| {
-            let Slot { number, range, compression, column } = place;
-            let verify = |slot: &[u8]| verify_slot(slot, *number, range.start, *compression);
+            let Slot { number, range, packing, width } = place;
+            let verify = |slot: &[u8]| verify_slot(slot, *number, range.start, *packing);
             let mut state = None;
             let length = (range.end - range.start) as usize;
             if buffer.len() < length {
@@ -252,7 +249,7 @@ impl SpanReader<'_> {
             }
             let slot = &mut buffer[..length];
             let cutter = &self.reading.cutters.slots;
-            let is_new = if !self.is_sparse && self.fill(slot, range.start, span) {
+            let is_known = if self.is_whole(range) && self.fill(slot, range.start, span) {
                 if let Some(recipes) = &self.reading.recipes {
                     let verified = &mut || {
                         let found = verify(slot);
@@ -260,14 +257,12 @@ impl SpanReader<'_> {
                         state = Some(found);
                         holds
                     };
-                    match recipes.store(slot, *column, &self.reached, guess, verified)? {
+                    match recipes.store(slot, *width, self.former, guess, verified)? {
                         Stored::Known { id, length } => {
                             span.extents.push(Extent::Recipe { id, length });
+                            // Only what holds becomes a recipe.
                             span.recipes.slots_recipe_known += 1;
-                            match self.verify_all {
-                                true => span.slot_is(verify(slot)),
-                                false => span.verified.slots_known += 1,
-                            }
+                            span.verified.slots_known += 1;
                             return Ok(());
                         }
                         Stored::New { id, length, stats } => {
@@ -279,20 +274,18 @@ impl SpanReader<'_> {
                         Stored::Not(stats) => span.recipes.add(&stats),
                     }
                 }
-                let mut seen = (false, false);
+                let first = span.extents.len();
+                let mut is_known = true;
                 let mut after_zeros = false;
                 let mut rest = &*slot;
                 while !rest.is_empty() {
                     let piece = cutter.next(rest, true, after_zeros);
                     after_zeros = matches!(piece, Piece::Zeros(_));
                     let (bytes, behind) = rest.split_at(piece.length());
-                    if let Some(is_new) = span.store(bytes, piece, self.reading)? {
-                        seen = (true, seen.1 || is_new);
-                    }
+                    is_known &= span.store(bytes, piece, self.reading)? != Some(true);
                     rest = behind;
                 }
-                // A slot of zeros has no chunk that could be known.
-                !seen.0 || seen.1
+                is_known && self.former.vouches_for(range.start, &span.extents[first..])
             } else {
                 // With holes in it, or bytes that cannot be read: as any other stretch.
                 let lost = span.unreadable.len();
@@ -300,15 +293,22 @@ impl SpanReader<'_> {
                 if span.short || span.unreadable.len() > lost || !self.reread(slot, range.start) {
                     return Ok(());
                 }
-                true
+                false
             };
-            if !is_new && !self.verify_all {
+            if is_known {
                 span.verified.slots_known += 1;
                 return Ok(());
             }
             span.slot_is(state.unwrap_or_else(|| verify(slot)));
             Ok(())
         })
+    }
+
+    /// Whether a stretch has no holes. A file that takes less space than it is long may have none: some
+    /// file systems compress.
+    fn is_whole(&self, range: &Range<u64>) -> bool {
+        let Range { start, end } = *range;
+        !self.is_sparse || next_data(self.file, start, end) == Some((start, end))
     }
 
     /// Fills a buffer from byte `start` on; false when that is not possible.
@@ -430,7 +430,10 @@ impl SpanReader<'_> {
         let bytes = &bytes[..piece.length()];
         let is_new = span.store(bytes, piece, self.reading)?;
         if let (Way::Pages(tablespace), Some(is_new)) = (way, is_new) {
-            self.pages(tablespace, bytes, offset, is_new, span);
+            let stored = span.extents.last().copied();
+            let is_known =
+                !is_new && stored.is_some_and(|block| self.former.vouches_for(offset, &[block]));
+            self.pages(tablespace, bytes, offset, is_known, span);
         }
         Ok(piece.length())
     }
@@ -441,7 +444,7 @@ impl SpanReader<'_> {
         tablespace: Tablespace,
         block: &[u8],
         offset: u64,
-        is_new: bool,
+        is_known: bool,
         span: &mut Span,
     ) {
         let page_bytes = tablespace.page_bytes;
@@ -449,7 +452,7 @@ impl SpanReader<'_> {
             return;
         }
         for (number, page) in (offset / page_bytes as u64..).zip(block.chunks_exact(page_bytes)) {
-            if !is_new && !self.verify_all {
+            if is_known {
                 span.verified.pages_known += 1;
                 continue;
             }

@@ -113,6 +113,9 @@ pub struct EntryFinding {
     pub detail: Vec<u8>,
 }
 
+/// What the finding that stands for the rest of an entry says behind their number.
+const REST: &str = " more findings of this entry";
+
 impl EntryFinding {
     /// Size or times changed while it was read.
     pub const CHANGED: u8 = 1;
@@ -140,6 +143,18 @@ impl EntryFinding {
             Self::DAMAGED_PAGE => FindingKind::DamagedPage,
             _ => FindingKind::Unreadable,
         }
+    }
+
+    /// Returns the one that stands for so many more of an entry.
+    pub fn rest(code: u8, more: u64) -> Self {
+        EntryFinding { code, detail: format!("{more}{REST}").into_bytes() }
+    }
+
+    /// Returns how many findings it stands for.
+    pub fn times(&self) -> u64 {
+        let detail = std::str::from_utf8(&self.detail).ok();
+        let more = detail.and_then(|detail| detail.strip_suffix(REST)?.parse().ok());
+        more.unwrap_or(1)
     }
 
     /// Whether content does not hold, although it could be read.

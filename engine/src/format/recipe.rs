@@ -1,6 +1,6 @@
 //! Recipes: how a packed slot of a segment file is made from blocks of what it holds.
 //!
-//! Source: FORMAT.md 5.3. A recipe is a meta chunk of a codec of its own: its id is that of the packed
+//! Source: FORMAT.md 5.5. A recipe is a meta chunk of a codec of its own: its id is that of the packed
 //! slot, so whoever has the slot's bytes finds the recipe, and whoever has followed it can tell that
 //! it led to the right bytes.
 

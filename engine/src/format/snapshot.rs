@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::SlotForm;
 use super::text::{decode_path, encode_path};
 use crate::finding::Findings;
 use crate::id::{ChunkId, SessionId};
@@ -149,6 +150,20 @@ pub struct BackupStats {
     /// In which form its slots were stored.
     #[serde(flatten)]
     pub recipes: RecipeStats,
+}
+
+impl BackupStats {
+    /// Returns in which form slots were stored; `None` when none was met that holds.
+    pub fn slot_form(&self) -> Option<SlotForm> {
+        let recipes = &self.recipes;
+        let wanted = recipes.slots_recipe_known + recipes.slots_recipe_new + recipes.kept_packed();
+        let held = self.verified.slots_verified + self.verified.slots_known;
+        match (wanted, held) {
+            (0, 0) => None,
+            (0, _) => Some(SlotForm::Packed),
+            _ => Some(SlotForm::Recipe),
+        }
+    }
 }
 
 /// How many slots went which way while recipes were made. Not in snapshots made before that.

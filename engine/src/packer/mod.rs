@@ -7,6 +7,7 @@
 
 mod lz4_block;
 mod snappy;
+mod snappy_newer;
 
 use crate::columnstore::segment::{BLOCK_BYTES, Packing, SLOT_BLOCKS, SLOT_BYTES_MAX};
 
@@ -16,21 +17,28 @@ pub const UNPACKED_BYTES_MAX: usize = (SLOT_BLOCKS * BLOCK_BYTES) as usize;
 /// A way to pack that gives the same bytes forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Packer {
-    /// Snappy as crate snap 1.1.2 packs, in one piece.
+    /// Snappy as crate snap 1.1.2 packs, in one piece: what libraries up to 1.1.10 give.
     SnappyV1,
     /// LZ4 as `LZ4_compress_default` of 1.10.0 packs (crates lz4 1.28.1, lz4-sys 1.11.1), one block.
     Lz4V1,
+    /// Snappy as libraries from 1.2 on pack at level 1. By this program's own code.
+    SnappyV2,
+    /// The same by libraries that were built to use the processor's instruction for CRC32.
+    SnappyV3,
 }
 
 impl Packer {
     /// Every packer, in the order of their numbers.
-    pub const ALL: [Packer; 2] = [Packer::SnappyV1, Packer::Lz4V1];
+    pub const ALL: [Packer; 4] =
+        [Packer::SnappyV1, Packer::Lz4V1, Packer::SnappyV2, Packer::SnappyV3];
 
     /// Returns the number that stands in recipes.
     pub fn number(self) -> u8 {
         match self {
             Packer::SnappyV1 => 1,
             Packer::Lz4V1 => 2,
+            Packer::SnappyV2 => 3,
+            Packer::SnappyV3 => 4,
         }
     }
 
@@ -44,6 +52,8 @@ impl Packer {
         match self {
             Packer::SnappyV1 => "snappy-1",
             Packer::Lz4V1 => "lz4-1",
+            Packer::SnappyV2 => "snappy-2",
+            Packer::SnappyV3 => "snappy-3",
         }
     }
 
@@ -55,7 +65,7 @@ impl Packer {
     /// Returns what unpacks its payloads.
     pub fn packing(self) -> Packing {
         match self {
-            Packer::SnappyV1 => Packing::Snappy,
+            Packer::SnappyV1 | Packer::SnappyV2 | Packer::SnappyV3 => Packing::Snappy,
             Packer::Lz4V1 => Packing::Lz4,
         }
     }
@@ -64,7 +74,7 @@ impl Packer {
     /// payload, or none.
     pub fn all_of(packing: Packing) -> &'static [Packer] {
         match packing {
-            Packing::Snappy => &[Packer::SnappyV1],
+            Packing::Snappy => &[Packer::SnappyV1, Packer::SnappyV2, Packer::SnappyV3],
             Packing::Lz4 => &[Packer::Lz4V1],
         }
     }
@@ -89,6 +99,8 @@ impl Pack for Packers {
         match packer {
             Packer::SnappyV1 => snappy::pack(unpacked, out),
             Packer::Lz4V1 => lz4_block::pack(unpacked, out),
+            Packer::SnappyV2 => snappy_newer::pack::<snappy_newer::Product>(unpacked, out),
+            Packer::SnappyV3 => snappy_newer::pack::<snappy_newer::Crc>(unpacked, out),
         }
     }
 }

@@ -1,8 +1,13 @@
 use super::*;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::id::hash_stored;
+
 const PACKINGS: [Packing; 2] = [Packing::Snappy, Packing::Lz4];
 
-/// Bytes that compress in parts: runs, rising numbers, noise.
+/// The column of FORMAT.md 8: bytes that compress in parts, by runs, rising numbers and noise.
 fn column(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -136,5 +141,101 @@ fn hostile_payloads_end_in_an_error_or_in_bytes() {
         let mut lying = payload.clone();
         lying[..3].copy_from_slice(&lie);
         assert!(unpack(Packing::Snappy, &lying, &mut Vec::new()).is_err(), "{lie:?}");
+    }
+}
+
+const FORMAT: &str = include_str!("../../../docs/FORMAT.md");
+
+/// The bytes of a hex block of the document.
+fn example(name: &str) -> Vec<u8> {
+    let (_, rest) = FORMAT.split_once(&format!("```hex {name}\n")).expect("the document has it");
+    let (lines, _) = rest.split_once("```").expect("a block ends");
+    let digits = lines.lines().flat_map(|line| line[6..].split(' '));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("two digits")).collect()
+}
+
+/// Catches a packer that gives other bytes than it ever did: a crate that was replaced, a C library
+/// built otherwise. Its recipes could not be restored as they were.
+#[test]
+fn payloads_are_the_documented_ones() {
+    let mut seen = Vec::new();
+    for line in FORMAT.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, name, length, bytes, hash, _] = cells[..] else { continue };
+        let (Some(packer), Ok(length)) = (Packer::from_name(name), length.parse()) else {
+            continue;
+        };
+        let payload = packed(packer, &column(length));
+        let (bytes, hash): (usize, _) = (bytes.parse().unwrap(), hash.trim_matches('`'));
+        assert_eq!(payload.len(), bytes, "{line}");
+        assert_eq!(blake3_hex(&payload), hash, "{line}");
+        seen.push(packer);
+    }
+    for packer in Packer::ALL {
+        let rows = seen.iter().filter(|row| **row == packer).count();
+        assert_eq!(rows, 5, "rows of {}", packer.name());
+        let row = format!("| {} | `{}` |", packer.number(), packer.name());
+        assert!(FORMAT.contains(&row), "{row}");
+        let block = match packer.packing() {
+            Packing::Snappy => "packed-snappy",
+            Packing::Lz4 => "packed-lz4",
+        };
+        assert_eq!(packed(packer, &column(96)), example(block), "{}", packer.name());
+        let mut out = Vec::new();
+        unpack(packer.packing(), &example(block), &mut out).unwrap();
+        assert_eq!(out, column(96));
+    }
+}
+
+fn blake3_hex(bytes: &[u8]) -> String {
+    hash_stored(&[bytes]).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes as they stand in columns and beside them: words again and again, noise, and earlier bytes
+/// again from any distance.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = (0..3_u8, any::<u64>(), 1..400_usize);
+    vec(piece, 0..400).prop_map(|pieces| {
+        let mut bytes = Vec::new();
+        for (kind, number, length) in pieces {
+            let mut state = number | 1;
+            for at in 0..length {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let far = number as usize % 70_000 + 1;
+                bytes.push(match kind {
+                    0 => number.to_le_bytes()[at % (1 << (number % 4))],
+                    1 => state as u8,
+                    _ => bytes.len().checked_sub(far).map_or(7, |earlier| bytes[earlier]),
+                });
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// Catches content that does not come back from a packer.
+    #[test]
+    fn what_was_packed_comes_back(unpacked in pieces()) {
+        let mut out = Vec::new();
+        for packer in Packer::ALL {
+            let payload = packed(packer, &unpacked);
+            prop_assert!(unpack(packer.packing(), &payload, &mut out).is_ok());
+            prop_assert!(out == unpacked, "{}", packer.name());
+        }
+    }
+
+    /// Catches any bytes on which unpacking panics or gives more than a slot holds.
+    #[test]
+    fn any_bytes_are_unpacked_or_refused(payload in vec(any::<u8>(), 0..2000)) {
+        let mut out = Vec::new();
+        for packing in PACKINGS {
+            let opened = unpack(packing, &payload, &mut out);
+            prop_assert!(out.capacity() <= UNPACKED_BYTES_MAX && (opened.is_ok() || out.is_empty()));
+        }
     }
 }

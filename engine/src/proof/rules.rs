@@ -89,6 +89,7 @@ impl Rule {
             Rule::NoLockedVersion
                 | Rule::VersionsKnown
                 | Rule::OidTaken
+                | Rule::DbRootsComplete
                 | Rule::ExtentHasSegment
                 | Rule::SegmentHasExtent
                 | Rule::SegmentLongEnough
@@ -127,6 +128,11 @@ impl Book {
             doubt.0 += times;
             return;
         }
+        self.fails_for_good(rule, times, finding);
+    }
+
+    /// The same for what no change of the journal could make hold.
+    pub fn fails_for_good(&mut self, rule: Rule, times: u64, finding: Finding) {
         self.failed(rule, times);
         self.findings.push(finding);
     }
@@ -174,7 +180,10 @@ impl Book {
     /// Returns the proof and both kinds of findings.
     pub fn close(mut self, extents: u64, segment_files: u64) -> (Proof, Findings, Findings) {
         for (rule, (times, object)) in std::mem::take(&mut self.doubts) {
-            self.counts.remove(&rule);
+            // How often it was checked says something only when it failed whatever the journal has.
+            if self.counts.get(&rule).is_none_or(|count| count.failed == 0) {
+                self.counts.remove(&rule);
+            }
             let sentence = format!(
                 "{}: it does not hold {times} times ({object} first), unless the journal mends it",
                 rule.name()
