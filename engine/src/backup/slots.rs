@@ -160,7 +160,7 @@ impl<'a> SlotStore<'a> {
             guess.packer = Some(packer);
             self.need(packer);
             let (mut blocks, mut padding) = (Parts::default(), Parts::default());
-            self.blocks(column, kept, &mut blocks)?;
+            self.blocks(width, kept, &mut blocks)?;
             self.padding(&slot[end..], &mut padding)?;
             // Of the payload as much counts as known as of what it holds.
             let share = u64::from(head.length) * blocks.known / stats.slots_unpacked_bytes;
