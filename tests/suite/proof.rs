@@ -171,6 +171,10 @@ fn what_cannot_be_checked_is_said() {
     live.patch(&format!("{DBRM}/BRM_saves_em"), |bytes| bytes[0] = 0x1e);
     unproven(&live.backup().snapshot, &["the extent map is of version 3"]);
     live.mend();
+    // A server starts without table locks, and had none or some.
+    fs::remove_file(live.path(&format!("{DBRM}/tablelocks"))).unwrap();
+    unproven(&live.backup().snapshot, &["no-table-lock: /var/lib/columnstore/data1/systemFiles"]);
+    live.mend();
     // Headers of other versions: what an older one has not, and what in a newer one is not known.
     for (version, words) in [
         (1, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),

@@ -245,6 +245,14 @@ impl Prover<'_> {
         };
         let Some(entry) = entry else {
             let why = self.excluded(&shown);
+            if self.paths().locks == path {
+                // The server starts without it, and with no table locked.
+                self.book.unchecked(format!(
+                    "{}: {shown} is not there{why}; locks that it had are not known",
+                    Rule::NoTableLock.name()
+                ));
+                return Ok(None);
+            }
             self.unreadable(path, format!("a file of the BRM expected, it is not there{why}"));
             return Ok(None);
         };
