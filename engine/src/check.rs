@@ -267,6 +267,14 @@ impl Checker<'_> {
                 let object = format!("snapshot {}", named.id.short());
                 self.find(FindingKind::UnknownPacker, object, error.problem());
             }
+            if named.snapshot.is_refuted() {
+                let detail = format!(
+                    "made {}, its proof does not hold; check --columnstore says where",
+                    named.snapshot.time
+                );
+                let object = format!("snapshot {}", named.id.short());
+                self.find(FindingKind::RefutedSnapshot, object, detail);
+            }
             for component in &named.snapshot.components {
                 self.component(named, component)?;
             }

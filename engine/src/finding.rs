@@ -44,6 +44,8 @@ pub enum FindingKind {
     MisplacedSegment,
     /// Proof: a segment file that ends before the high-water mark of its last extent.
     ShortSegment,
+    /// Proof: a segment file without a header, of a column that is compressed.
+    MissingHeader,
     /// Proof: the header of a segment file and the extent map disagree on width or LBIDs.
     HeaderDisagrees,
     /// Proof: a segment file that no extent names.
@@ -86,6 +88,8 @@ pub enum FindingKind {
     ForeignObject,
     /// A snapshot that is not complete.
     IncompleteSnapshot,
+    /// A snapshot whose proof is refuted.
+    RefutedSnapshot,
 }
 
 impl FindingKind {

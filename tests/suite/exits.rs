@@ -323,6 +323,7 @@ fn findings_end_with_3_and_mark_the_snapshot() {
     let mut told = Transcript::new(&place);
     told.run(0, "init -r @/repository");
     let backup = "backup -r @/repository --root @/live --host db1";
+    told.run(0, &format!("{backup} -q"));
     deployment.file(&format!("{SEGMENT}.chk"), b"old");
     told.run(3, backup);
     symlink("/far/away", deployment.path("var/lib/mysql/far")).unwrap();

@@ -322,7 +322,7 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
     place.expect(0, "init -r @/repository");
     let backup = "backup -r @/repository --root @/live --host db1";
     let backed_up = place.expect(0, backup).silent().out;
-    let line = "  proof: proved: 128 extents, 128 segment files, 14 rules\n";
+    let line = "  proof: proved: 128 extents, 128 segment files, 15 rules\n";
     assert!(backed_up.contains(line), "{backed_up}");
     place.expect(0, "backup -r @/repository @/live/etc --host db1");
     fs::remove_file(place.path("live").join(in_data1(COLUMN))).unwrap();
@@ -349,8 +349,8 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
     let lines: Vec<serde_json::Value> =
         json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<_> = lines.iter().map(|line| line["message_type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["finding", "finding", "proof"]);
-    let line = lines[2].as_object().unwrap();
+    assert_eq!(kinds, ["warning", "finding", "finding", "proof"]);
+    let line = lines[3].as_object().unwrap();
     let fields: Vec<&str> = line.keys().map(String::as_str).collect();
     assert_eq!(
         fields,
@@ -383,4 +383,95 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
         assert_eq!(kept[field], line[field], "{field}");
     }
     assert_eq!(all[1].get("proof"), None, "plain paths have none");
+}
+
+/// Catches a proof that says nothing of a catalog it cannot read whole: which files have to have a
+/// header is not known then.
+#[test]
+fn a_catalog_that_cannot_be_read_whole_is_unproven() {
+    let live = Live::sample();
+    let unproven = |words: &str| {
+        let snapshot = live.backup().snapshot;
+        let kept = proof(&snapshot);
+        assert_eq!((kept.verdict, snapshot.findings.total()), (Verdict::Unproven, 0), "{words}");
+        assert!(kept.unchecked.iter().any(|text| text.contains(words)), "{:?}", kept.unchecked);
+        assert_eq!(repeated(&live.store).proof, *kept, "{words}");
+        live.mend();
+    };
+    // The names in systable; then tokens of no string in syscolumn.
+    live.patch(&in_data1(1001), |bytes| bytes[..8192].fill(0));
+    unproven("7 rows of the system catalog cannot be read");
+    live.patch(&in_data1(1023), |bytes| bytes[..8].fill(0));
+    unproven("1 rows of the system catalog cannot be read");
+    assert_proved(&live.backup().snapshot, "mended");
+}
+
+/// Catches a snapshot that is refuted and restored without a word, chosen as the latest good one, or
+/// not found by `check`.
+#[test]
+fn a_refuted_snapshot_is_no_good_one() {
+    require_root("files of the server's user");
+    let place = Place::quick();
+    let night = bundled(&place.path(""), 1).pop().unwrap();
+    become_night(&night, &place.path("live"));
+    place.expect(0, "init -r @/repository");
+    let backup = "backup -r @/repository --root @/live --host db1 -q";
+    place.expect(0, backup);
+    fs::remove_file(place.path("live").join(in_data1(COLUMN))).unwrap();
+    place.expect(3, backup);
+    let ids = place.snapshots("repository");
+    let checked = place.expect(3, "check -r @/repository");
+    checked
+        .complains(&format!("1 refuted-snapshot\n  refuted-snapshot: snapshot {}", &ids[1][..8]));
+    for wanted in ["latest", &ids[1][..12]] {
+        let restore = format!("restore -r @/repository {wanted} --component config --target");
+        place.expect(0, &format!("{restore} @/{wanted}")).complains("is refuted: its files");
+    }
+    let good = "restore -r @/repository latest --latest-good --component config --target @/good";
+    let restored = place.expect(0, good).silent().out;
+    assert!(restored.contains(&format!("snapshot {} of", &ids[0][..8])), "{restored}");
+}
+
+/// Catches a proof that promises what the repository does not have any more: a pack that is gone, and
+/// one that is short. What needs none of them is as good as before.
+#[test]
+fn content_that_is_lost_refutes_what_was_proved() {
+    require_root("files of the server's user");
+    let place = Place::quick();
+    let nights = bundled(&place.path(""), 2);
+    place.expect(0, "init -r @/repository");
+    let packs = || -> Vec<PathBuf> {
+        colvault_engine::testing::trees::files_below(&place.path("repository/packs")).unwrap()
+    };
+    let back_up = |night: &Path| {
+        become_night(night, &place.path("live"));
+        place.expect(0, "backup -r @/repository --root @/live --host db1 -q");
+    };
+    back_up(&nights[0]);
+    let before = packs();
+    back_up(&nights[1]);
+    let proof = "check -r @/repository --columnstore";
+    let whole = place.expect(0, &format!("{proof} latest")).silent().out;
+    assert!(whole.contains("all content is in packs that are there"), "{whole}");
+    // The largest pack that the second night added is one of content.
+    let added = packs().into_iter().filter(|pack| !before.contains(pack));
+    let pack = added.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let bytes = fs::read(&pack).unwrap();
+    for damage in ["missing-object", "wrong-size"] {
+        match damage {
+            "missing-object" => fs::remove_file(&pack).unwrap(),
+            _ => fs::write(&pack, &bytes[..bytes.len() - 1]).unwrap(),
+        }
+        let ran = place.expect(20, &format!("{proof} latest"));
+        assert!(ran.out.contains(" refuted: "), "{}", ran.out);
+        assert!(!ran.out.contains("packs that are there"), "{}", ran.out);
+        let ran =
+            ran.complains(&format!("1 {damage}")).complains("a restore of this snapshot lacks");
+        assert!(ran.err.contains("missing-chunk: /var/lib/columnstore/data1/"), "{}", ran.err);
+        let json = place.expect(20, &format!("{proof} latest --json")).out;
+        assert!(json.lines().last().unwrap().contains("\"verdict\":\"refuted\""), "{json}");
+        place.expect(0, &format!("{proof} latest~1")).silent();
+        fs::write(&pack, &bytes).unwrap();
+    }
+    place.expect(0, &format!("{proof} latest")).silent();
 }

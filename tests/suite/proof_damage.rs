@@ -14,6 +14,9 @@ use crate::support::proof::{
     CATALOG, COLUMN, DBRM, Live, in_data1, proof, repeated, segment, set_modified,
 };
 
+/// A dictionary of the sample.
+const DICTIONARY: u32 = 3017;
+
 type Damage = Box<dyn Fn(&Live)>;
 
 /// A damage, the only finding it yields, where, and the rule that does not hold.
@@ -158,6 +161,42 @@ fn cases() -> Vec<Case> {
             |live| {
                 live.patch(&in_data1(CATALOG), |bytes| bytes.truncate(12 * 8192 - 1));
             },
+        ),
+        case(
+            "zeros over a header",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            column(),
+            "that dw.lineitem.l_partkey is compressed, found none",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes[..8192].fill(0)),
+        ),
+        case(
+            "other bytes over a whole file",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            column(),
+            "was overwritten",
+            |live| {
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    *bytes = colvault_engine::testing::trees::mixed_bytes(5, bytes.len());
+                });
+            },
+        ),
+        case(
+            "nothing in a file that is compressed",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            column(),
+            "was overwritten",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes.clear()),
+        ),
+        case(
+            "zeros over the header of a dictionary",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            segment(DICTIONARY),
+            "that dw.lineitem.l_shipinstruct is compressed",
+            |live| live.patch(&in_data1(DICTIONARY), |bytes| bytes[..16384].fill(0)),
         ),
         case(
             "another width in the header",
@@ -362,7 +401,7 @@ fn cases() -> Vec<Case> {
             MissingSegment,
             Rule::ExtentHasSegment,
             column(),
-            "found symlink",
+            "found a symbolic link",
             |live| {
                 fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
                 symlink("FILE001.cdf.old", live.path(&in_data1(COLUMN))).unwrap();
@@ -405,6 +444,29 @@ fn cases() -> Vec<Case> {
                 // A high-water mark is set: one record of the command's number and something.
                 fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
                 set_modified(&journal, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+            },
+        ),
+        case(
+            "an older set is named",
+            JournalOfAnotherSet,
+            Rule::JournalCurrent,
+            "BRM_saves_journal",
+            "_current is of another time",
+            |live| {
+                // The map of the set has one extent: all other files would be too many.
+                let path = |name: &str| live.path(&format!("{DBRM}/{name}"));
+                for suffix in ["em", "vss", "vbbm"] {
+                    let old = path(&format!("BRM_savesA_{suffix}"));
+                    fs::copy(path(&format!("BRM_saves_{suffix}")), &old).unwrap();
+                    set_modified(&old, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+                }
+                let mut map = fs::read(path("BRM_savesA_em")).unwrap();
+                map.truncate(12 + 96);
+                map[4..12].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+                fs::write(path("BRM_savesA_em"), map).unwrap();
+                let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+                set_modified(&path("BRM_savesA_em"), old);
+                fs::write(path("BRM_saves_current"), "BRM_savesA\n").unwrap();
             },
         ),
         case(

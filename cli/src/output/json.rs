@@ -30,7 +30,7 @@ use super::reload;
 use super::stream::Stream;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
-    Output, Planned, Proved, Restored, Searched, Snapshots,
+    Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -171,11 +171,23 @@ struct RestoreSummary<'a> {
     /// The tables whose segment files alone were restored.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tables: &'a [String],
+    /// Their columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<RestoredColumnLine<'a>>,
     /// What is to be done after the files are back, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reload: Vec<String>,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RestoredColumnLine<'a> {
+    oid: u32,
+    table: &'a str,
+    column: &'a str,
+    is_dictionary: bool,
+    files: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -265,6 +277,13 @@ struct NodeLine<'a> {
     inode: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     linktarget: Option<String>,
+    /// The column it belongs to, where tables were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_dictionary: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<String>,
 }
@@ -426,6 +445,7 @@ impl Output for Json {
                 .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
                 .collect(),
             tables: restored.tables,
+            columns: restored.columns.iter().map(column_line).collect(),
             reload: reload::after(restored),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),
@@ -602,6 +622,16 @@ fn left_out_total(snapshot: &Snapshot) -> u64 {
     said.unwrap_or(snapshot.left_out.len() as u64)
 }
 
+fn column_line(column: &RestoredColumn) -> RestoredColumnLine<'_> {
+    RestoredColumnLine {
+        oid: column.oid,
+        table: &column.name.table,
+        column: &column.name.column,
+        is_dictionary: column.name.is_dictionary,
+        files: column.files,
+    }
+}
+
 fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
     let entry = listed.entry;
     let linktarget = match &entry.node {
@@ -625,6 +655,9 @@ fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
         ctime: units::utc_time(entry.identity.ctime.seconds, entry.identity.ctime.nanoseconds),
         inode: entry.identity.inode,
         linktarget,
+        table: listed.column.map(|name| name.table.as_str()),
+        column: listed.column.map(|name| name.column.as_str()),
+        is_dictionary: listed.column.map(|name| name.is_dictionary),
         findings: entry.findings.iter().map(|finding| encode(&finding.detail)).collect(),
     }
 }

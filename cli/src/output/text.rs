@@ -11,7 +11,7 @@ use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
-    BackupStats, RecipeStats, Snapshot, SnapshotState, Verdict, Verified,
+    BackupStats, RecipeStats, Snapshot, SnapshotState, Verified,
 };
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
@@ -32,6 +32,9 @@ use crate::units::{bytes, count, counted, duration, local_time, permissions, rat
 
 /// How many findings are named; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 20;
+
+/// How many columns of restored tables are named; the rest is counted.
+const COLUMNS_SHOWN_MAX: usize = 50;
 
 /// How many paths of a snapshot stand in the table.
 const PATHS_SHOWN_MAX: usize = 3;
@@ -244,9 +247,13 @@ impl Output for Text {
             Node::Symlink { target } if listed.is_long => format!(" -> {}", encode(target)),
             _ => String::new(),
         };
+        let column = listed.column.map_or_else(String::new, |name| format!("  {}", name.told()));
         match listed.is_long {
-            false => self.out.line(listed.path),
-            true => self.out.line(&format!("{} {}{target}", long_columns(listed), listed.path)),
+            false => self.out.line(&format!("{}{column}", listed.path)),
+            true => {
+                let path = listed.path;
+                self.out.line(&format!("{} {path}{target}{column}", long_columns(listed)));
+            }
         }
     }
 
@@ -274,6 +281,14 @@ impl Output for Text {
             self.say("next: content is missing, as the findings say; do not start a server on it");
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
+        }
+        for column in restored.columns.iter().take(COLUMNS_SHOWN_MAX) {
+            let files = counted(column.files, "file", "files");
+            self.say(format!("  OID {}: {}, {files}", column.oid, column.name.told()));
+        }
+        if restored.columns.len() > COLUMNS_SHOWN_MAX {
+            let more = restored.columns.len() - COLUMNS_SHOWN_MAX;
+            self.say(format!("  and {} more; ls --table names all", count(more as u64)));
         }
         if !restored.tables.is_empty() && !restored.dry_run {
             self.say(format!(
@@ -504,7 +519,7 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
     let id = backed_up.report.id.map(|id| id.short());
     match (id, backed_up.report.snapshot.state) {
         (None, _) => "the same command without --dry-run".to_owned(),
-        (Some(id), SnapshotState::Complete) if is_refuted(&backed_up.report.snapshot) => format!(
+        (Some(id), SnapshotState::Complete) if backed_up.report.snapshot.is_refuted() => format!(
             "see to what does not hold, and back up again; colvault check --columnstore {id} repeats \
              the proof"
         ),
@@ -514,12 +529,11 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
         (Some(_), SnapshotState::Inconsistent) => {
             "stop or freeze the deployment and back it up again: writes went on".to_owned()
         }
+        (Some(_), SnapshotState::Damaged) => {
+            "see to what does not hold, as the findings say, and back up again".to_owned()
+        }
         (Some(_), _) => "see to what could not be read, and back up again".to_owned(),
     }
-}
-
-fn is_refuted(snapshot: &Snapshot) -> bool {
-    snapshot.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Refuted)
 }
 
 fn snapshot_row(named: &Named) -> Vec<String> {

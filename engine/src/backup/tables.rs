@@ -39,7 +39,7 @@ pub(super) fn name(
     if names.unreadable_rows > 0 {
         let rows = names.unreadable_rows.to_string();
         observer.event(Event::Warning(&format!(
-            "{rows} rows of the system catalog cannot be read: what belongs to them has no name"
+            "{rows} rows of the system catalog cannot be read: what belongs to them may have no name"
         )));
         snapshot.facts.insert(ROWS_FACT.to_owned(), rows);
     }

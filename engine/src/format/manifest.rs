@@ -92,6 +92,19 @@ impl Node {
             Node::Unreadable { .. } => "unreadable",
         }
     }
+
+    /// Returns what it is in words, with an article.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Node::File { .. } => "a file",
+            Node::Directory => "a directory",
+            Node::Symlink { .. } => "a symbolic link",
+            Node::Fifo => "a pipe",
+            Node::CharDevice { .. } | Node::BlockDevice { .. } => "a device",
+            Node::Socket => "a socket",
+            Node::Unreadable { .. } => "a file that could not be read",
+        }
+    }
 }
 
 /// What tells whether a file changed since it was read.

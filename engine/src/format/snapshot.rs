@@ -427,6 +427,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether its files were found not to agree with each other: what a restore brings back is no
+    /// deployment that works.
+    pub fn is_refuted(&self) -> bool {
+        self.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Refuted)
+    }
+
+    /// Whether it holds all it should, and nothing is known to be wrong with it.
+    pub fn is_good(&self) -> bool {
+        self.state == SnapshotState::Complete && !self.is_refuted()
+    }
+
     /// Returns the counts of all components added up.
     pub fn counts(&self) -> Counts {
         let mut all = Counts::default();

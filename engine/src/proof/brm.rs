@@ -51,7 +51,7 @@ impl Prover<'_> {
         if let Some((locks, _)) = self.read(&files.locks, TableLocks::decode)? {
             self.table_locks(&files.locks, &locks);
         }
-        let Some((set, current_changed)) = current else {
+        let Some((set, _)) = current else {
             self.book.unchecked("which set of BRM files counts is not known");
             return Ok(Brm { map: None, bitmap });
         };
@@ -77,13 +77,11 @@ impl Prover<'_> {
                 CurrentSet::Base => None,
                 _ => self.changed(&files.of_set(CurrentSet::Base, "_em"))?,
             };
-            let times = Times {
-                journal: *changed,
-                map: *map_changed,
-                current: current_changed,
-                base: base_changed,
-            };
-            self.journal(&files, set, journal, &times);
+            let times = Times { journal: *changed, map: *map_changed, base: base_changed };
+            if !self.journal(&files, set, journal, &times) {
+                // One cause: what an old map says of today's files is no further finding.
+                return Ok(Brm { map: None, bitmap });
+            }
         }
         Ok(Brm { map: map.map(|(map, _)| map), bitmap })
     }
@@ -261,7 +259,7 @@ impl Prover<'_> {
             return Ok(None);
         }
         if !matches!(entry.node, Node::File { .. }) {
-            let found = entry.node.type_name();
+            let found = entry.node.noun();
             self.unreadable(path, format!("a regular file expected, found {found}"));
             return Ok(None);
         }
@@ -328,7 +326,14 @@ impl Prover<'_> {
     }
 
     /// What times tell about whose changes the journal has. Source: docs/COLUMNSTORE.md 7.
-    fn journal(&mut self, files: &Paths, set: CurrentSet, journal: &Journal, times: &Times) {
+    /// Returns whether the set that counts may be compared with segment files.
+    fn journal(
+        &mut self,
+        files: &Paths,
+        set: CurrentSet,
+        journal: &Journal,
+        times: &Times,
+    ) -> bool {
         let mut fails = |detail: String| {
             let object = encode_path(&files.journal);
             let finding = Finding::new(FindingKind::JournalOfAnotherSet, object, detail);
@@ -337,14 +342,16 @@ impl Prover<'_> {
         let current = set.prefix();
         if journal.records == 0 {
             // save_brm writes the base set, empties the journal, and names the base set at the end.
-            match times.base {
-                Some(base) if base > times.current => fails(format!(
+            let is_old = times.base.is_some_and(|base| base > times.map);
+            match is_old {
+                true => fails(format!(
                     "the changes made since {current} was saved expected, found an empty journal and \
-                     a newer base set that _current does not name: saving it was interrupted"
+                     a newer base set that _current does not name: saving it was interrupted, or \
+                     _current is of another time"
                 )),
-                _ => self.book.holds(Rule::JournalCurrent, 1),
+                false => self.book.holds(Rule::JournalCurrent, 1),
             }
-            return;
+            return !is_old;
         }
         // A set is saved first; then its journal is begun anew.
         if times.journal < times.map {
@@ -362,6 +369,7 @@ impl Prover<'_> {
             journal.records,
             self.book.journal_bytes
         ));
+        true
     }
 }
 
@@ -369,7 +377,6 @@ impl Prover<'_> {
 struct Times {
     journal: Time,
     map: Time,
-    current: Time,
     /// The extent map of the base set, when another set counts.
     base: Option<Time>,
 }

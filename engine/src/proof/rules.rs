@@ -32,6 +32,8 @@ pub enum Rule {
     SegmentHasExtent,
     /// Every segment file reaches its high-water mark.
     SegmentLongEnough,
+    /// Every segment file of a compressed column has a header.
+    CompressedHasHeader,
     /// Headers and extent map agree on width and LBIDs.
     HeaderAgrees,
     /// Every segment file was read whole, and at one moment.
@@ -44,7 +46,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::BrmReadable,
         Rule::JournalCurrent,
         Rule::NoTableLock,
@@ -55,6 +57,7 @@ impl Rule {
         Rule::ExtentHasSegment,
         Rule::SegmentHasExtent,
         Rule::SegmentLongEnough,
+        Rule::CompressedHasHeader,
         Rule::HeaderAgrees,
         Rule::SegmentReadWhole,
         Rule::SlotsHold,
@@ -74,6 +77,7 @@ impl Rule {
             Rule::ExtentHasSegment => "extent-has-segment",
             Rule::SegmentHasExtent => "segment-has-extent",
             Rule::SegmentLongEnough => "segment-long-enough",
+            Rule::CompressedHasHeader => "compressed-has-header",
             Rule::HeaderAgrees => "header-agrees",
             Rule::SegmentReadWhole => "segment-read-whole",
             Rule::SlotsHold => "slots-hold",

@@ -131,13 +131,13 @@ impl Prover<'_> {
         let extents = &expected.extents[range];
         let count = extents.len() as u64;
         if !is_file && is_whole {
-            let detail = format!("a regular file expected, found {}", entry.node.type_name());
+            let detail = format!("a regular file expected, found {}", entry.node.noun());
             self.fail(Rule::ExtentHasSegment, FindingKind::MissingSegment, root, entry, detail);
             return Ok(());
         }
         self.book.holds(Rule::ExtentHasSegment, count);
         if is_whole && let Some(facts) = self.facts(root, entry)? {
-            self.compare(root, entry, extents, &facts, walked);
+            self.compare(root, entry, path.oid, extents, &facts, walked);
         }
         Ok(())
     }
@@ -229,6 +229,7 @@ impl Prover<'_> {
         &mut self,
         root: &DbRoot<'_>,
         entry: &Entry,
+        oid: u32,
         extents: &[Wanted],
         facts: &SegmentFacts,
         walked: &mut Walked,
@@ -237,6 +238,21 @@ impl Prover<'_> {
             SegmentFacts::Compressed(facts) => Some(facts),
             _ => None,
         };
+        let packed = self.packed_column(oid);
+        match (&packed, compressed) {
+            (Some(column), None) => {
+                let detail = format!(
+                    "a header expected, as the system catalog says that {column} is compressed, found \
+                     none: what the file held was overwritten"
+                );
+                let kind = FindingKind::MissingHeader;
+                self.fail(Rule::CompressedHasHeader, kind, root, entry, detail);
+                // Nothing tells how long it was.
+                return;
+            }
+            (Some(_), Some(_)) => self.book.holds(Rule::CompressedHasHeader, 1),
+            (None, _) => {}
+        }
         let short = match compressed {
             Some(facts) => short_of(extents, facts),
             None => short_uncompressed(extents, entry.size()),
@@ -263,6 +279,20 @@ impl Prover<'_> {
             }
             None => self.book.holds(Rule::HeaderAgrees, 1),
         }
+    }
+
+    /// Returns the name of the column that an object belongs to, by itself or as its dictionary, when the
+    /// catalog says that its files are compressed.
+    fn packed_column(&self, oid: u32) -> Option<String> {
+        let (table, column) = self.names.as_ref()?.column(oid)?;
+        (column.compression > 0).then(|| format!("{}.{}", table.full_name(), column.name))
+    }
+
+    /// Returns the name of the column that an object belongs to.
+    fn column_of(&self, oid: u32) -> Option<String> {
+        let (table, column) = self.names.as_ref()?.column(oid)?;
+        let noun = if column.dictionary == Some(oid) { ", dictionary" } else { "" };
+        Some(format!("{}.{}{noun}", table.full_name(), column.name))
     }
 
     /// Finds a segment file that no extent names, and says what it may be.
@@ -400,8 +430,10 @@ impl Prover<'_> {
                 2 => ", which is out of service and may be put back into it",
                 _ => "",
             };
+            let name =
+                self.column_of(first.oid).map_or_else(String::new, |name| format!(" ({name})"));
             let detail = format!(
-                "a segment file expected for {} of OID {} from LBID {} on{status}, it is not there{}",
+                "a segment file expected for {} of OID {}{name} from LBID {} on{status}, it is not there{}",
                 extents(file.len()),
                 first.oid,
                 first.lbid,

@@ -141,6 +141,9 @@ pub struct GroupStats {
     pub deployment: String,
     /// The group.
     pub name: GroupName,
+    /// Of a column, the object ids of its files, rising: its own and its dictionary's, and those of
+    /// other nights.
+    pub oids: Vec<u32>,
     /// Files, counted in each snapshot.
     pub files: u64,
     /// Their sizes, added up over the snapshots.
