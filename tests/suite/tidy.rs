@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 900;
 
 /// External crates and the only places that may name them, below `engine/src`.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 19] = [
     ("blake3", &["id.rs"]),
     ("crc32c", &["columnstore/page.rs"]),
     ("fastcdc", &["chunker.rs"]),
@@ -25,6 +25,7 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("tar", &["dump/archive.rs"]),
     ("uzers", &["backup/names.rs", "restore/attributes.rs"]),
     ("zstd", &["compress.rs"]),
+    ("proptest", &[]),
     ("tempfile", &[]),
 ];
 
@@ -156,7 +157,8 @@ fn external_crates_are_named_behind_their_doors() {
         }
     }
     assert_none(wrong, "an external crate is named only behind its door");
-    assert!(used.len() == DOORS.len() - 1, "every door is in use: {used:?}");
+    let doors = DOORS.iter().filter(|(_, doors)| !doors.is_empty()).count();
+    assert!(used.len() == doors, "every door is in use: {used:?}");
 }
 
 /// Catches files that have grown past what can be read.
