@@ -52,6 +52,10 @@ fn segment_files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// A generated deployment whose files have many slots.
 fn generated() -> TempDir {
+    generated_with(CodecChoice::Mixed)
+}
+
+fn generated_with(codec: CodecChoice) -> TempDir {
     let root = quick();
     let options = CreateOptions {
         bytes: 40 << 20,
@@ -59,7 +63,7 @@ fn generated() -> TempDir {
         unpacked_ratio: 2.4,
         dbroots: vec![1],
         tables: 1,
-        codec: CodecChoice::Mixed,
+        codec,
         threads: std::num::NonZero::new(2).unwrap(),
     };
     create(root.path(), &options).unwrap();
@@ -190,8 +194,8 @@ fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
 /// not unpack: the first and the last of several.
 #[test]
 fn every_slot_is_packed_as_its_header_says() {
-    let root = generated();
-    for compression in [2, 3] {
+    for (codec, compression) in [(CodecChoice::Snappy, 2), (CodecChoice::Lz4, 3)] {
+        let root = generated_with(codec);
         let files = segment_files(root.path()).into_iter();
         let of_type = files.filter(|(_, bytes)| u64_at(bytes, 16) == compression);
         let (path, bytes) = of_type.max_by_key(|(_, bytes)| borders(bytes).len()).unwrap();
