@@ -20,6 +20,38 @@ const ZSTD_BLOCK_MAX: usize = 128 << 10;
 /// The zstd level for new chunks. Measured: docs/ARCHITECTURE.md, "Compression".
 pub const ZSTD_LEVEL: i32 = 1;
 
+/// How much work new chunks are worth: the choice of a repository's users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// A fifth faster on columns, a third more bytes.
+    Fast,
+    /// [`ZSTD_LEVEL`].
+    #[default]
+    Default,
+    /// A sixteenth fewer bytes at a thirtieth of the speed: for what is kept long and written once.
+    Max,
+}
+
+impl Compression {
+    /// Returns the level of zstd. Measured: docs/ARCHITECTURE.md, "Transforms".
+    pub fn level(self) -> i32 {
+        match self {
+            Compression::Fast => -5,
+            Compression::Default => ZSTD_LEVEL,
+            Compression::Max => 15,
+        }
+    }
+
+    /// Returns its name, as users write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::Fast => "fast",
+            Compression::Default => "default",
+            Compression::Max => "max",
+        }
+    }
+}
+
 /// Compresses chunks; one for each thread, since it keeps its working memory.
 pub struct Compressor {
     context: zstd::bulk::Compressor<'static>,
