@@ -125,10 +125,11 @@ impl Transform {
 }
 
 /// Places of a slot that are looked at, how many of them are tried, and the bytes of each: of a
-/// dictionary a block, so that offsets are among them. Measured: benches/results.
+/// dictionary one block, so that offsets are among them. Measured: benches/results.
 const PLACES: usize = 32;
 const SAMPLES: usize = 4;
-const SAMPLE_BYTES: usize = 4096;
+const DICTIONARY_SAMPLES: usize = 1;
+const SAMPLE_BYTES: usize = 2048;
 
 /// Chooses a transform for the blocks of an unpacked slot: of those that suit a column of this width
 /// (0 is a dictionary), the one after which `packed_length` finds a few pieces of the slot smallest.
@@ -147,7 +148,8 @@ pub fn choose(
     if candidates == [None, None] {
         return Transform::NONE;
     }
-    let piece_bytes = if width == 0 { BLOCK } else { SAMPLE_BYTES };
+    let (samples, piece_bytes) =
+        if width == 0 { (DICTIONARY_SAMPLES, BLOCK) } else { (SAMPLES, SAMPLE_BYTES) };
     let (pieces, rest) = slot.split_at(slot.len() / piece_bytes * piece_bytes);
     let pieces: Vec<&[u8]> = pieces.chunks(piece_bytes).collect();
     let places = PLACES.min(pieces.len());
@@ -156,7 +158,7 @@ pub fn choose(
         .chain(pieces.is_empty().then_some(rest))
         .filter(|piece| !repeats(piece, width))
         .collect();
-    let samples = SAMPLES.min(telling.len());
+    let samples = samples.min(telling.len());
     let mut sample = Vec::new();
     for n in 0..samples {
         sample.extend_from_slice(telling[telling.len() * n / samples]);

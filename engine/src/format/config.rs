@@ -59,8 +59,8 @@ pub struct SlotParameters {
     pub block_bytes: u32,
 }
 
-/// Unpacked bytes of a block. Measured: docs/COLUMNSTORE.md 5.
-pub const BLOCK_BYTES_DEFAULT: u32 = 256 << 10;
+/// Unpacked bytes of a block. Measured: benches/results/2026-11-25-recipes.md.
+pub const BLOCK_BYTES_DEFAULT: u32 = 64 << 10;
 
 impl Default for SlotParameters {
     fn default() -> Self {
