@@ -507,7 +507,11 @@ impl Pairs<'_> {
                 walk.findings.push(Finding::new(FindingKind::MissingChunk, object, detail));
                 continue;
             };
-            let amount = chunk_amount(place.raw_length, place.stored_length);
+            let mut amount = chunk_amount(place.raw_length, place.stored_length);
+            if first.is_recipe {
+                // As in `stats`: a recipe is as long raw as stored.
+                amount = Amount { compressed: 0, raw_bytes: amount.stored_bytes, ..amount };
+            }
             let side = if reached.first == 0 { &mut report.removed } else { &mut report.added };
             side.chunks.of_mut(first.kind).add(&amount);
             if reached.first == 0 || first.kind == ChunkKind::Meta {

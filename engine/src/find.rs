@@ -420,9 +420,8 @@ impl<'a> Search<'a> {
                     true
                 }
                 Extent::List { id, length } if depth > 0 => self.list_needs(id, length, depth)?,
-                Extent::Recipe { id, length } if depth > 0 => {
-                    self.recipe_needs(id, length, depth)?
-                }
+                // Below the deepest list, too: nothing nests in it.
+                Extent::Recipe { id, length } => self.recipe_needs(id, length, depth)?,
                 _ => false,
             };
             if is_needed {
@@ -454,7 +453,7 @@ impl<'a> Search<'a> {
             return Ok(*answer);
         }
         let answer = match read(&mut self.meta) {
-            Ok(listed) => self.needs(&listed, depth - 1)?,
+            Ok(listed) => self.needs(&listed, depth.saturating_sub(1))?,
             Err(error) => {
                 let finding =
                     Finding::new(damage_kind(&error)?, format!("{noun} {id}"), error.to_string());

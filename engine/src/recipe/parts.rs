@@ -170,3 +170,99 @@ impl SlotParts {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columnstore::segment::SLOT_HEAD_BYTES;
+    use crate::error::ErrorKind;
+    use crate::packer::{Packer, Packers};
+
+    const KEY: IdKey = IdKey([3; 32]);
+
+    /// A slot whose middle is zeros, with padding of both kinds: its id, its recipe, its parts' bytes
+    /// and its own.
+    fn slot(seed: u64) -> (ChunkId, Recipe, [Vec<u8>; 3], Vec<u8>) {
+        let mut state = seed;
+        let mut bytes = |length: usize| -> Vec<u8> {
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as u8
+            };
+            (0..length).map(|_| next()).collect()
+        };
+        let parts = [bytes(5000), bytes(700), bytes(30)];
+        let unpacked = [&parts[0][..], &[0; 4000], &parts[1]].concat();
+        let padding = [&[0; 20][..], &parts[2]].concat();
+        let mut payload = Vec::new();
+        assert!(Packers.pack(Packer::Lz4V1, &unpacked, &mut payload));
+        let chunk = |n: usize| Extent::Chunk {
+            id: KEY.chunk_id(&parts[n]),
+            length: parts[n].len().try_into().unwrap(),
+        };
+        let recipe = Recipe {
+            packer: Packer::Lz4V1.number(),
+            payload_length: payload.len().try_into().unwrap(),
+            blocks: vec![chunk(0), Extent::Zero { length: 4000 }, chunk(1)],
+            padding: vec![Extent::Zero { length: 20 }, chunk(2)],
+        };
+        let mut slot = vec![0; SLOT_HEAD_BYTES + payload.len()];
+        super::super::write_payload(Packer::Lz4V1, &payload, &mut slot);
+        slot.extend(padding);
+        (KEY.chunk_id(&slot), recipe, parts, slot)
+    }
+
+    /// Catches parts in wrong places, and what an earlier slot left in a buffer where zeros should be.
+    #[test]
+    fn parts_come_in_any_order_into_a_buffer_that_was_used() {
+        let buffers = Buffers::default();
+        for (seed, order) in [[0, 1, 2], [2, 1, 0], [1, 2, 0]].into_iter().enumerate() {
+            let (id, recipe, bytes, expected) = slot(seed as u64);
+            let parts = SlotParts::new(id, recipe).unwrap();
+            let put = |n: usize| parts.put(&parts.parts()[n], &bytes[n], &buffers);
+            assert_eq!(order.map(put), [false, false, true], "the last one is told");
+            let mut out = vec![9; 3];
+            let packed = parts.pack(&KEY, &Packers, &buffers, &mut out);
+            assert_eq!(packed.unwrap(), Rebuilt::Same);
+            assert_eq!(out, expected);
+            buffers.give_back(vec![0xaa; 20_000]);
+        }
+    }
+
+    /// Catches a slot that is made although a part was lost or has another length, and one that is
+    /// never finished because of it.
+    #[test]
+    fn a_slot_without_a_part_is_lost_with_it() {
+        let buffers = Buffers::default();
+        let (id, recipe, bytes, _) = slot(9);
+        for lost in 0..3 {
+            let parts = SlotParts::new(id, recipe.clone()).unwrap();
+            let ends = [0, 1, 2].map(|n| {
+                let part = &parts.parts()[n];
+                match (n == lost, lost) {
+                    (true, 0) => parts.put(part, &bytes[n][1..], &buffers),
+                    (true, _) => {
+                        parts.lose(part, &Error::new(ErrorKind::NotFound, "chunk", "gone"))
+                    }
+                    _ => parts.put(part, &bytes[n], &buffers),
+                }
+            });
+            assert_eq!(ends, [false, false, true]);
+            let error = parts.pack(&KEY, &Packers, &buffers, &mut Vec::new()).unwrap_err();
+            let kind = if lost == 0 { ErrorKind::Corrupt } else { ErrorKind::NotFound };
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(&id.to_string()), "{error}");
+        }
+    }
+
+    /// Catches memory taken for a slot that no file has, and an unknown packer that is found late.
+    #[test]
+    fn what_no_slot_can_be_is_refused() {
+        let (id, recipe, ..) = slot(1);
+        let long = Recipe { padding: vec![Extent::Zero { length: 9 << 20 }], ..recipe.clone() };
+        let error = SlotParts::new(id, long).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let error = SlotParts::new(id, Recipe { packer: 200, ..recipe }).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
