@@ -22,6 +22,7 @@ use crate::format::manifest::{Entry, Node, compare_paths};
 use crate::format::pack::{Place, with_offsets};
 use crate::format::recipe::CODEC_RECIPE;
 use crate::format::snapshot::{Counts, SnapshotState};
+use crate::format::text::encode;
 use crate::id::{ChunkId, PackId, hash_stored};
 use crate::index::{KnownPack, Location};
 use crate::manifest::MetaReader;
@@ -87,9 +88,8 @@ pub fn check(
         options,
         observer,
         report: CheckReport::default(),
-        seen: HashSet::new(),
+        seen: HashMap::new(),
         counted: HashMap::new(),
-        packers: Vec::new(),
         slots: Vec::new(),
     };
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
@@ -117,15 +117,17 @@ struct Checker<'a> {
     options: &'a CheckOptions,
     observer: &'a dyn Observer,
     report: CheckReport,
-    /// Span lists whose content was looked at already.
-    seen: HashSet<ChunkId>,
+    /// Span lists and recipes that were looked at already, by id and length, and the packers that what
+    /// they name needs.
+    seen: HashMap<(ChunkId, u64), Needed>,
     /// Manifest chunks that were looked at already, and what they hold: nights share most of them.
     counted: HashMap<ChunkId, ChunkFacts>,
-    /// The packers that the present snapshot names.
-    packers: Vec<String>,
     /// Slots whose recipes are to be followed, each once, when all data is read.
     slots: Vec<SeenSlot>,
 }
+
+/// Numbers of packers, a bit each; those from 31 on share one.
+type Needed = u32;
 
 /// A slot that is stored as a recipe, and where it was seen first.
 struct SeenSlot {
@@ -147,6 +149,7 @@ struct ChunkFacts {
     entries: u64,
     first_path: Vec<u8>,
     last_path: Vec<u8>,
+    packers: Needed,
 }
 
 impl Checker<'_> {
@@ -262,8 +265,7 @@ impl Checker<'_> {
                     detail,
                 );
             }
-            self.packers.clone_from(&named.snapshot.packers);
-            if let Err(error) = refuse_unknown_packers("snapshot", &self.packers) {
+            if let Err(error) = refuse_unknown_packers("snapshot", &named.snapshot.packers) {
                 let object = format!("snapshot {}", named.id.short());
                 self.find(FindingKind::UnknownPacker, object, error.problem());
             }
@@ -275,12 +277,27 @@ impl Checker<'_> {
                 let object = format!("snapshot {}", named.id.short());
                 self.find(FindingKind::RefutedSnapshot, object, detail);
             }
+            let mut needed = 0;
             for component in &named.snapshot.components {
-                self.component(named, component)?;
+                needed |= self.component(named, component)?;
             }
+            self.packers(named, needed);
             self.names(named)?;
         }
         Ok(())
+    }
+
+    /// Compares the packers that a snapshot names with those its recipes need.
+    fn packers(&mut self, named: &Named, needed: Needed) {
+        for number in (0..Needed::BITS).filter(|number| needed >> number & 1 != 0) {
+            let packer = u8::try_from(number).ok().and_then(Packer::from_number);
+            let name = packer.map_or("of an unknown number", Packer::name);
+            if !named.snapshot.packers.iter().any(|packer| packer == name) {
+                let object = format!("snapshot {}", named.id.short());
+                let detail = format!("its recipes need the packer {name}, which it does not name");
+                self.find(FindingKind::DamagedManifest, object, detail);
+            }
+        }
     }
 
     /// Reads the names of tables and columns, each chunk of them once.
@@ -288,7 +305,7 @@ impl Checker<'_> {
         let mut meta = MetaReader::new(self.repository);
         for id in &named.snapshot.names {
             self.options.cancel.check()?;
-            if !self.seen.insert(*id) {
+            if self.seen.insert((*id, 0), 0).is_some() {
                 continue;
             }
             if let Err(error) = meta.names(*id) {
@@ -303,21 +320,23 @@ impl Checker<'_> {
         &mut self,
         named: &Named,
         component: &crate::format::snapshot::Component,
-    ) -> Result<()> {
+    ) -> Result<Needed> {
         let object = format!("snapshot {} component {}", named.id.short(), component.name);
         let mut meta = MetaReader::new(self.repository);
         let mut counts = Counts::default();
         let mut last_path: Option<Vec<u8>> = None;
+        let mut needed = 0;
         for list in &component.manifest {
             let refs = match meta.manifest_list(*list) {
                 Ok(refs) => refs,
-                Err(error) => return self.broken(&object, &error),
+                Err(error) => return self.broken(&object, &error).map(|()| needed),
             };
             for chunk in refs {
                 self.options.cancel.check()?;
                 let Some(facts) = self.manifest_chunk(&mut meta, &object, chunk.id)? else {
-                    return Ok(());
+                    return Ok(needed);
                 };
+                needed |= facts.packers;
                 let rising = last_path
                     .as_ref()
                     .is_none_or(|last| compare_paths(last, &facts.first_path).is_lt());
@@ -326,7 +345,7 @@ impl Checker<'_> {
                     let detail =
                         format!("manifest chunk {} is not the one its list describes", chunk.id);
                     self.find(FindingKind::DamagedManifest, &*object, detail);
-                    return Ok(());
+                    return Ok(needed);
                 }
                 counts.add(&facts.counts);
                 last_path = Some(facts.last_path);
@@ -344,7 +363,7 @@ impl Checker<'_> {
             );
             self.find(FindingKind::DamagedManifest, object, detail);
         }
-        Ok(())
+        Ok(needed)
     }
 
     /// Looks at the entries of a manifest chunk, once. `None` when it cannot be read.
@@ -365,9 +384,10 @@ impl Checker<'_> {
             }
         };
         let mut counts = Counts::default();
+        let mut packers = 0;
         for entry in &entries {
             count(&mut counts, entry);
-            self.content(meta, object, entry)?;
+            packers |= self.content(meta, object, entry)?;
         }
         let path =
             |entry: Option<&Entry>| entry.map(|entry| entry.path.clone()).unwrap_or_default();
@@ -376,6 +396,7 @@ impl Checker<'_> {
             entries: entries.len() as u64,
             first_path: path(entries.first()),
             last_path: path(entries.last()),
+            packers,
         };
         self.counted.insert(id, facts.clone());
         Ok(Some(facts))
@@ -392,78 +413,100 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn content(&mut self, meta: &mut MetaReader<'_>, object: &str, entry: &Entry) -> Result<()> {
-        let path = || format!("{object} file {}", crate::format::text::encode(&entry.path));
-        let mut file: Option<Arc<str>> = None;
-        let mut pending: Vec<(Extent, usize)> =
-            entry.extents().iter().rev().map(|extent| (*extent, 0)).collect();
-        while let Some((extent, depth)) = pending.pop() {
-            match extent {
-                Extent::Chunk { id, length } => self.chunk(&path, id, length)?,
-                Extent::Slice { id, chunk_length, .. } => self.chunk(&path, id, chunk_length)?,
+    /// Looks at the content of an entry and returns the packers it needs.
+    fn content(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        object: &str,
+        entry: &Entry,
+    ) -> Result<Needed> {
+        let path: Arc<str> = format!("{object} file {}", encode(&entry.path)).into();
+        self.extents(meta, &path, entry.extents(), 0)
+    }
+
+    fn extents(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        path: &Arc<str>,
+        extents: &[Extent],
+        depth: usize,
+    ) -> Result<Needed> {
+        let mut needed = 0;
+        for extent in extents {
+            match *extent {
+                Extent::Chunk { id, length } => self.chunk(path, id, length)?,
+                Extent::Slice { id, chunk_length, .. } => self.chunk(path, id, chunk_length)?,
                 Extent::List { id, .. } if depth >= LIST_DEPTH_MAX => {
                     let detail = format!("span list {id} nests too deep");
-                    self.find(FindingKind::DamagedManifest, path(), detail);
+                    self.find(FindingKind::DamagedManifest, &**path, detail);
                 }
                 Extent::List { id, length } => {
-                    if !self.seen.insert(id) {
-                        continue;
-                    }
-                    match meta.list(id, length) {
-                        Ok(listed) => {
-                            pending.extend(listed.into_iter().rev().map(|e| (e, depth + 1)));
+                    needed |= match self.seen.get(&(id, length)) {
+                        Some(seen) => *seen,
+                        None => {
+                            let below = match meta.list(id, length) {
+                                Ok(listed) => self.extents(meta, path, &listed, depth + 1)?,
+                                Err(error) => self.broken(path, &error).map(|()| 0)?,
+                            };
+                            self.seen.insert((id, length), below);
+                            below
                         }
-                        Err(error) => self.broken(&path(), &error)?,
-                    }
+                    };
                 }
                 Extent::Recipe { id, length } => {
-                    if !self.seen.insert(id) {
-                        continue;
-                    }
-                    let recipe = meta.recipe(id, length);
-                    match recipe
-                        .and_then(|recipe| Ok((SlotParts::new(id, recipe.clone())?, recipe)))
-                    {
-                        Ok((slot, recipe)) => {
-                            let named = Packer::from_number(recipe.packer).is_some_and(|packer| {
-                                self.packers.iter().any(|n| n == packer.name())
-                            });
-                            if !named {
-                                let detail = format!(
-                                    "slot {id} needs a packer that the snapshot does not name"
-                                );
-                                self.find(FindingKind::DamagedManifest, path(), detail);
-                            }
-                            for part in slot.parts() {
-                                self.chunk(&path, part.chunk, part.length)?;
-                            }
-                            if self.reads_all() {
-                                let path = file.get_or_insert_with(|| path().into()).clone();
-                                self.slots.push(SeenSlot { id, length, path });
-                            }
+                    needed |= match self.seen.get(&(id, length.into())) {
+                        Some(seen) => *seen,
+                        None => {
+                            let packer = self.recipe(meta, path, id, length)?;
+                            self.seen.insert((id, length.into()), packer);
+                            packer
                         }
-                        Err(error) => self.broken(&path(), &error)?,
-                    }
+                    };
                 }
                 Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => {}
             }
         }
-        Ok(())
+        Ok(needed)
     }
 
-    fn chunk(&mut self, path: &dyn Fn() -> String, id: ChunkId, length: u32) -> Result<()> {
+    /// Looks at a recipe and returns the packer it needs.
+    fn recipe(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        path: &Arc<str>,
+        id: ChunkId,
+        length: u32,
+    ) -> Result<Needed> {
+        let opened = meta.recipe(id, length).and_then(|recipe| {
+            let needed = 1 << u32::from(recipe.packer).min(Needed::BITS - 1);
+            Ok((SlotParts::new(id, recipe)?, needed))
+        });
+        let (slot, needed) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.broken(path, &error).map(|()| 0),
+        };
+        for part in slot.parts() {
+            self.chunk(path, part.chunk, part.length)?;
+        }
+        if self.reads_all() {
+            self.slots.push(SeenSlot { id, length, path: Arc::clone(path) });
+        }
+        Ok(needed)
+    }
+
+    fn chunk(&mut self, path: &str, id: ChunkId, length: u32) -> Result<()> {
         self.report.chunks += 1;
         match self.repository.index().find(id, ChunkKind::Data)? {
             None => {
                 let detail = format!("chunk {id} of {length} bytes is in no index object");
-                self.find(FindingKind::MissingChunk, path(), detail);
+                self.find(FindingKind::MissingChunk, path, detail);
             }
             Some(location) if location.raw_length != length => {
                 let detail = format!(
                     "chunk {id} of {length} bytes expected, the index says {}",
                     location.raw_length
                 );
-                self.find(FindingKind::DamagedManifest, path(), detail);
+                self.find(FindingKind::DamagedManifest, path, detail);
             }
             Some(_) => {}
         }

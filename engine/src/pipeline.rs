@@ -93,8 +93,10 @@ pub struct Added {
 /// What is known of the recipe of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// There is none, or a chunk that it names is not stored.
+    /// There is none.
     No,
+    /// There is one that cannot be read, or that names a chunk which is not stored.
+    Unusable,
     /// This session has stored it.
     Claimed,
     /// The caller has said that a snapshot reaches it.
@@ -268,17 +270,25 @@ impl ChunkStore<'_> {
         Ok(Added { id, is_new: true })
     }
 
-    /// Stores the recipe of the packed slot `id`, whose chunks were added before, unless it is known.
-    pub fn add_recipe(&self, id: ChunkId, recipe: &Recipe) -> Result<()> {
+    /// Stores the recipe of the packed slot `id`, whose chunks were added before, unless another task
+    /// has. With `again` there is one that is of no use: another copy is stored, and found first.
+    /// Returns whether it was stored.
+    pub fn add_recipe(&self, id: ChunkId, recipe: &Recipe, again: bool) -> Result<bool> {
         self.check()?;
-        if !self.repository.index().claim(id, ChunkKind::Meta)? {
-            return Ok(());
+        let index = self.repository.index();
+        let is_ours = match again {
+            true => index.claim_again(id, ChunkKind::Meta),
+            false => index.claim(id, ChunkKind::Meta)?,
+        };
+        if !is_ours {
+            return Ok(false);
         }
         let stored = recipe.seal(id, self.repository.id_key());
         let slot_length = usize::try_from(recipe.slot_length()).unwrap_or(usize::MAX);
         // What the slot holds was counted with its blocks.
         self.added_raw.fetch_add(stored.len() as u64, Ordering::Relaxed);
-        self.place(ChunkKind::Meta, id, slot_length, &stored)
+        self.place(ChunkKind::Meta, id, slot_length, &stored)?;
+        Ok(true)
     }
 
     /// Returns whether the packed slot `id` of `length` bytes has a recipe that leads to it: one that
@@ -296,11 +306,14 @@ impl ChunkStore<'_> {
         if is_reached {
             return Ok(Known::Reached);
         }
-        // Not readable is as good as not there: the slot is stored again.
-        let Ok(recipe) = self.repository.read_recipe(id, length) else { return Ok(Known::No) };
+        let Ok(recipe) = self.repository.read_recipe(id, length) else {
+            return Ok(Known::Unusable);
+        };
         for chunk in recipe.chunks() {
-            if index.find(chunk, ChunkKind::Data)?.is_none() {
-                return Ok(Known::No);
+            let is_there = index.has_claimed(chunk, ChunkKind::Data)
+                || index.find(chunk, ChunkKind::Data)?.is_some();
+            if !is_there {
+                return Ok(Known::Unusable);
             }
         }
         Ok(Known::Stored { packer: recipe.packer })

@@ -364,6 +364,36 @@ fn damage_whose_chunks_are_known_is_found() {
     }
 }
 
+/// Catches a slot that passes as verified because another file, packed otherwise, has one like it.
+#[test]
+fn a_slot_of_a_file_that_is_packed_otherwise_is_damage() {
+    let root = generated();
+    let files = segment_files(root.path());
+    let many = |compression: u64| {
+        let of = files.iter().filter(|(_, bytes)| u64_at(bytes, 16) == compression);
+        &of.max_by_key(|(_, bytes)| borders(bytes).len()).expect("one of each packing").1
+    };
+    let (snappy, lz4) = (many(2), many(3));
+    let (at, from) = (borders(snappy), borders(lz4));
+    assert!(at.len() > 3 && from.len() > 1);
+    let slot = &lz4[from[0]..from[1]];
+    let mut mixed = [&snappy[..at[1]], slot, &snappy[at[2]..]].concat();
+    for (number, border) in at.iter().enumerate().skip(2) {
+        let pointer = (border + slot.len() - (at[2] - at[1])) as u64;
+        mixed[4096 + 8 * number..4104 + 8 * number].copy_from_slice(&pointer.to_le_bytes());
+    }
+    let source = quick();
+    let store = Store::memory();
+    let run = || store.backup_with(source.path(), |o| o.slots = Some(SlotForm::Recipe)).unwrap();
+    fs::write(source.path().join("A"), lz4).unwrap();
+    wait_until_not_racy();
+    assert_eq!(run().snapshot.findings.listed, []);
+    fs::write(source.path().join("B"), &mixed).unwrap();
+    wait_until_not_racy();
+    let expected = (FindingKind::DamagedSlot, Some(1), at[1] as u64);
+    assert_eq!(places(&run().snapshot.findings.listed), [expected]);
+}
+
 /// Catches a list of findings that grows with a file of which nothing holds, and a count that stops where
 /// the list does.
 #[test]
@@ -373,7 +403,8 @@ fn damage_beyond_what_is_listed_is_counted() {
     let file = source.path().join("t.ibd");
     let mut bytes = fs::read(root.path().join("var/lib/mysql/app/users.ibd")).unwrap();
     bytes.truncate(1 << 14);
-    bytes.extend(Random::new(seed("damaged pages")).bytes(300 << 14));
+    // None of them is in its place.
+    bytes.extend(bytes.repeat(300));
     fs::write(&file, &bytes).unwrap();
     let store = Store::memory();
     wait_until_not_racy();

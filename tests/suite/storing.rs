@@ -58,10 +58,11 @@ fn numbers(of: &Value, names: &[&str]) -> Vec<u64> {
     names.iter().map(|name| of[name].as_u64().unwrap_or_else(|| panic!("{name}: {of}"))).collect()
 }
 
-const RECIPES: [&str; 5] = [
+const RECIPES: [&str; 6] = [
     "slots_recipe_new",
     "slots_recipe_known",
     "slots_packed_otherwise",
+    "slots_not_whole",
     "slots_not_tried",
     "slots_not_unpacked",
 ];
@@ -72,7 +73,7 @@ const RECIPES: [&str; 5] = [
 fn init_keeps_in_which_form_slots_are_stored() {
     let place = Place::quick();
     let (created, _) = told(&place, "init -r @/usual");
-    let expected = serde_json::json!({"form": "recipe", "block_bytes": 262_144});
+    let expected = serde_json::json!({"form": "recipe", "block_bytes": 65_536});
     assert_eq!(created["slots"], expected);
     let (created, _) = told(&place, "init -r @/packed --slots packed --slot-block-size 64");
     let expected = serde_json::json!({"form": "packed", "block_bytes": 65_536});

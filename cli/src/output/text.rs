@@ -469,6 +469,7 @@ fn recipes(of: &RecipeStats) -> Option<String> {
         (of.slots_packed_otherwise, "packed by another library version"),
         (of.slots_not_tried, "behind such and not tried"),
         (of.slots_not_unpacked, "not to be unpacked"),
+        (of.slots_not_whole, "with holes or not to be read"),
     ];
     let kept = kept.into_iter().filter(|(number, _)| *number > 0);
     let kept: Vec<_> = kept.map(|(number, why)| format!("{} {why}", count(number))).collect();
@@ -487,8 +488,9 @@ fn added(stats: &BackupStats) -> String {
         0 => String::new(),
         packs => format!(" in {}", counted(packs, "pack", "packs")),
     };
+    let unpacked = if stats.recipes.slots_unpacked > 0 { " (slots unpacked)" } else { "" };
     format!(
-        "added {} in {}, stored as {} ({}){packs}",
+        "added {}{unpacked} in {}, stored as {} ({}){packs}",
         bytes(stats.data_added),
         counted(stats.data_chunks + stats.meta_chunks, "chunk", "chunks"),
         bytes(stats.data_added_packed),

@@ -40,14 +40,16 @@ impl Kept {
 pub(super) struct KeptPacked {
     /// Another library has packed them.
     otherwise: Kept,
+    /// Slots behind such.
+    not_tried: u64,
     not_unpacked: Kept,
 }
 
 impl KeptPacked {
     /// Takes what became of the slots of a file.
     pub fn add(&mut self, recipes: &RecipeStats, object: &str) {
-        let otherwise = recipes.slots_packed_otherwise + recipes.slots_not_tried;
-        self.otherwise.add(otherwise, object);
+        self.otherwise.add(recipes.slots_packed_otherwise, object);
+        self.not_tried += recipes.slots_not_tried;
         self.not_unpacked.add(recipes.slots_not_unpacked, object);
     }
 
@@ -55,9 +57,13 @@ impl KeptPacked {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.otherwise.slots > 0 {
+            let behind = match self.not_tried {
+                0 => String::new(),
+                slots => format!(", and so are {} behind them, not tried", some(slots, "slot")),
+            };
             warnings.push(format!(
                 "another version of the packing library than this program has packed {}: stored as \
-                 packed bytes; nothing is lost, only space",
+                 packed bytes{behind}; nothing is lost, only space",
                 self.otherwise.describe()
             ));
         }
@@ -93,7 +99,7 @@ mod tests {
         kept.add(&RecipeStats { slots_not_unpacked: 1, ..good }, "e");
         let warnings = kept.warnings();
         assert_eq!(warnings.len(), 2);
-        assert!(warnings[0].contains("packed 64 slots in 4 files (a, b, c, ...): stored as"));
+        assert!(warnings[0].contains("packed 16 slots in 4 files (a, b, c, ...): stored as"));
         assert!(warnings[1].contains("of 1 slot in 1 file (e): stored as"), "{}", warnings[1]);
     }
 }

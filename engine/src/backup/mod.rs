@@ -44,6 +44,7 @@ use crate::pattern::Patterns;
 use crate::pipeline::{StoreOptions, store_chunks};
 use crate::progress::{Cancel, Event, Observer};
 use crate::proof::{is_provable, prove};
+use crate::recipe::refuse_unknown_packers;
 use crate::repository::Repository;
 use crate::session::{Begun, Session};
 use crate::snapshot::{Listing, Named};
@@ -198,6 +199,14 @@ pub fn backup_guarded(
     let Begun { session, snapshots, findings: repository_findings, doubtful } =
         Session::begin(repository, lease, observer)?;
     let parent = options.parent(&snapshots);
+    if let (None, Some(other)) = (parent, options.last(&snapshots)) {
+        let text = format!(
+            "snapshot {} is not taken as parent: {}; every file is read",
+            other.id.short(),
+            refusal_of(other).unwrap_or_default()
+        );
+        observer.event(Event::Warning(&text));
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads.max(1))
         .thread_name(|n| format!("read-{n}"))
@@ -333,6 +342,13 @@ pub fn backup_guarded(
     })
 }
 
+/// Returns why content cannot be taken over from a snapshot.
+fn refusal_of(named: &Named) -> Option<String> {
+    let packers = &named.snapshot.packers;
+    let refused = refuse_unknown_packers("snapshot", packers).err()?;
+    Some(refused.problem().to_owned())
+}
+
 /// Returns the names of the packers that a snapshot needs: those of recipes that this session met, and
 /// all of the parent's, from which content was taken over.
 fn needed_packers(mut names: BTreeSet<String>, parent: Option<&Named>) -> Vec<String> {
@@ -371,6 +387,12 @@ impl BackupOptions {
 
     /// Returns the snapshot that unchanged files are taken from.
     pub(crate) fn parent<'a>(&self, snapshots: &'a Listing) -> Option<&'a Named> {
+        // One whose recipes this program cannot follow would give a snapshot that it cannot restore.
+        self.last(snapshots).filter(|last| refusal_of(last).is_none())
+    }
+
+    /// Returns the last snapshot of the source, unless everything is to be read anyway.
+    fn last<'a>(&self, snapshots: &'a Listing) -> Option<&'a Named> {
         let (kind, group) = self.source();
         let chosen = || parent::choose(snapshots, kind, &group, &self.host);
         (!self.force).then(chosen).flatten()

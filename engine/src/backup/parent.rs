@@ -89,6 +89,10 @@ pub(super) fn may_be_stored(repository: &Repository, extents: &[Extent]) -> bool
     })
 }
 
+/// Extents of a stretch that are kept in memory; of one with more nothing is known. A span of the
+/// usual sizes has some thousand.
+const FORMER_EXTENTS_MAX: usize = 1 << 16;
+
 /// What is known of a file from the parent.
 #[derive(Clone, Default)]
 pub(super) struct Before {
@@ -128,6 +132,9 @@ impl Before {
         };
         place(0, &self.extents, 0, &mut pending);
         while let Some((offset, extent, depth)) = pending.pop() {
+            if pending.len() + former.extents.len() > FORMER_EXTENTS_MAX {
+                return Former::default();
+            }
             match extent {
                 Extent::List { id, length } => {
                     let listed = (depth < LIST_DEPTH_MAX).then(|| meta.list(id, length));

@@ -13,7 +13,7 @@ use crate::columnstore::segment::{Packing, SLOT_HEAD_BYTES, SlotHead};
 use crate::compress::Compressor;
 use crate::error::Result;
 use crate::format::extent::Extent;
-use crate::format::recipe::Recipe;
+use crate::format::recipe::{Recipe, content_hash};
 use crate::format::snapshot::RecipeStats;
 use crate::id::ChunkId;
 use crate::packer::{Pack, Packer, unpack};
@@ -100,21 +100,30 @@ impl<'a> SlotStore<'a> {
     }
 
     /// Stores a packed slot as a recipe, unless it is known; `former` is what the
-    /// parent has there, `holds` verifies the slot and is asked only when it is not known, `width` is
-    /// that of the column's values in bytes, 0 for a dictionary.
+    /// parent has there, `holds` verifies the slot and is asked only when it is not known, `expected`
+    /// is how the file's slots are packed, `width` that of the column's values in bytes, 0 for a
+    /// dictionary.
     pub fn store(
         &self,
         slot: &[u8],
+        expected: Option<Packing>,
         width: u64,
         former: &Former,
         guess: &mut Guess,
         holds: &mut dyn FnMut() -> bool,
     ) -> Result<Stored> {
+        let mut stats = RecipeStats::default();
+        // That it holds as a slot of another file says nothing where slots are packed otherwise.
+        let packing = slot.first().and_then(|signature| Packing::of_signature(*signature));
+        let Some(packing) = packing.filter(|packing| expected == Some(*packing)) else {
+            return Ok(Stored::Not(stats));
+        };
         let id = self.repository.id_key().chunk_id(slot);
         let length = u32::try_from(slot.len()).expect("a slot is below 4 GiB");
         let is_reached = !self.doubtful && former.reaches(id);
-        match self.store.knows_recipe(id, length, is_reached)? {
-            Known::No => {}
+        let known = self.store.knows_recipe(id, length, is_reached)?;
+        match known {
+            Known::No | Known::Unusable => {}
             known => {
                 if let Known::Stored { packer } = known {
                     // One that this program does not know cannot be named: the slot is stored anew.
@@ -131,15 +140,14 @@ impl<'a> SlotStore<'a> {
                 return Ok(Stored::Known { id, length });
             }
         }
-        let mut stats = RecipeStats::default();
         let head = SlotHead::decode(slot);
         let Some((head, end)) = head.and_then(|head| Some((head, head.payload_end(slot.len())?)))
         else {
             return Ok(Stored::Not(stats));
         };
-        let Some(packing) = Packing::of_signature(head.signature).filter(|_| holds()) else {
+        if !holds() {
             return Ok(Stored::Not(stats));
-        };
+        }
         if guess.packer.is_none() && guess.failures >= FAILURES_MAX {
             stats.slots_not_tried = 1;
             return Ok(Stored::Not(stats));
@@ -168,11 +176,15 @@ impl<'a> SlotStore<'a> {
             let recipe = Recipe {
                 packer: packer.number(),
                 payload_length: head.length,
+                content: content_hash(&kept.unpacked, self.repository.id_key()),
                 blocks: blocks.extents,
                 padding: padding.extents,
             };
-            self.store.add_recipe(id, &recipe)?;
-            stats.slots_recipe_new = 1;
+            match self.store.add_recipe(id, &recipe, known == Known::Unusable)? {
+                true => stats.slots_recipe_new = 1,
+                // Another task had the same slot, and was faster.
+                false => stats.slots_recipe_known = 1,
+            }
             Ok(Stored::New { id, length, stats })
         })
     }

@@ -257,7 +257,7 @@ impl SpanReader<'_> {
                         state = Some(found);
                         holds
                     };
-                    match recipes.store(slot, *width, self.former, guess, verified)? {
+                    match recipes.store(slot, *packing, *width, self.former, guess, verified)? {
                         Stored::Known { id, length } => {
                             span.extents.push(Extent::Recipe { id, length });
                             // Only what holds becomes a recipe.
@@ -288,6 +288,7 @@ impl SpanReader<'_> {
                 is_known && self.former.vouches_for(range.start, &span.extents[first..])
             } else {
                 // With holes in it, or bytes that cannot be read: as any other stretch.
+                span.recipes.slots_not_whole += u64::from(self.reading.recipes.is_some());
                 let lost = span.unreadable.len();
                 self.stretch(range.clone(), Way::Content(cutter), span)?;
                 if span.short || span.unreadable.len() > lost || !self.reread(slot, range.start) {

@@ -62,9 +62,12 @@ pub struct SlotParameters {
 /// Unpacked bytes of a block. Measured: benches/results/2026-11-25-recipes.md.
 pub const BLOCK_BYTES_DEFAULT: u32 = 64 << 10;
 
+/// The same where a config does not say: format, whatever the default becomes (FORMAT.md 3.3).
+const BLOCK_BYTES_UNSAID: u32 = 64 << 10;
+
 impl Default for SlotParameters {
     fn default() -> Self {
-        SlotParameters { form: SlotForm::Packed, block_bytes: BLOCK_BYTES_DEFAULT }
+        SlotParameters { form: SlotForm::Packed, block_bytes: BLOCK_BYTES_UNSAID }
     }
 }
 

@@ -17,8 +17,24 @@ pub const UNPACKED_BYTES_MAX: u32 = 4 << 20;
 /// Bytes before the payload of a packed slot: signature, checksum and length.
 pub const SLOT_HEAD_BYTES: usize = 9;
 
+/// Blocks that a slot has at most: of 4 KiB each.
+pub const BLOCKS_MAX: usize = 1024;
+
+/// Chunks and runs of zeros behind a payload at most.
+pub const PADDING_PARTS_MAX: usize = 2;
+
 /// The checksum that ends a recipe's stored form, in bytes.
 const CHECK_LEN: usize = 16;
+
+/// The beginning of the keyed hash of unpacked bytes.
+pub type ContentHash = [u8; 16];
+
+/// Returns what unpacked bytes hash to. Cost: one pass.
+pub fn content_hash(unpacked: &[u8], key: &IdKey) -> ContentHash {
+    let mut content = [0; 16];
+    content.copy_from_slice(&key.chunk_id(unpacked).0[..16]);
+    content
+}
 
 /// How a packed slot is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +43,9 @@ pub struct Recipe {
     pub packer: u8,
     /// Bytes of the payload that it makes.
     pub payload_length: u32,
+    /// What the unpacked bytes hash to: that they are those of the slot can be told although a packer
+    /// makes another payload of them.
+    pub content: ContentHash,
     /// What is packed: chunks and zeros.
     pub blocks: Vec<Extent>,
     /// What stands behind the payload: chunks and zeros.
@@ -62,6 +81,7 @@ impl Recipe {
     pub fn seal(&self, id: ChunkId, key: &IdKey) -> Vec<u8> {
         let mut out = vec![CODEC_RECIPE, self.packer];
         put_varint(&mut out, self.payload_length.into());
+        out.extend_from_slice(&self.content);
         put_extents(&mut out, &self.blocks);
         put_extents(&mut out, &self.padding);
         let check = check_of(id, &out, key);
@@ -85,8 +105,9 @@ impl Recipe {
         let recipe = Recipe {
             packer: reader.u8("packer")?,
             payload_length: reader.varint_u32("payload length")?,
-            blocks: take_parts(&mut reader)?,
-            padding: take_parts(&mut reader)?,
+            content: reader.array("hash of the unpacked bytes")?,
+            blocks: take_parts(&mut reader, BLOCKS_MAX)?,
+            padding: take_parts(&mut reader, PADDING_PARTS_MAX)?,
         };
         reader.end("end of the recipe")?;
         let unpacked = recipe.unpacked_length();
@@ -100,9 +121,13 @@ impl Recipe {
     }
 }
 
-/// Reads a count and extents that are chunks or zeros.
-fn take_parts(reader: &mut Reader<'_>) -> Decoded<Vec<Extent>> {
+/// Reads a count, of so many at most, and extents that are chunks or zeros.
+fn take_parts(reader: &mut Reader<'_>, most: usize) -> Decoded<Vec<Extent>> {
+    let start = reader.clone();
     let count = reader.count(2, "number of extents")?;
+    if count > most {
+        return Err(start.malformed("as many extents as a slot has"));
+    }
     let mut extents = Vec::with_capacity(count);
     let mut total: u64 = 0;
     for _ in 0..count {
@@ -137,6 +162,7 @@ mod tests {
         Recipe {
             packer: 1,
             payload_length: 5000,
+            content: [9; 16],
             blocks: vec![
                 Extent::Chunk { id: ChunkId([3; 32]), length: 262_144 },
                 Extent::Zero { length: 3_932_160 },
@@ -166,6 +192,8 @@ mod tests {
         let wrong = [
             Recipe { blocks: vec![Extent::Zero { length: (4 << 20) + 1 }], ..recipe() },
             Recipe { blocks: vec![], ..recipe() },
+            Recipe { blocks: vec![Extent::Zero { length: 1 }; 1025], ..recipe() },
+            Recipe { padding: vec![Extent::Zero { length: 1061 }; 3], ..recipe() },
             Recipe { blocks: vec![Extent::Hole { length: 8192 }], ..recipe() },
             Recipe { padding: vec![Extent::Zero { length: u64::MAX }; 2], ..recipe() },
         ];

@@ -182,6 +182,8 @@ pub struct RecipeStats {
     pub slots_not_unpacked: u64,
     /// Slots that unpack and came out otherwise, as another library packs: stored as packed bytes.
     pub slots_packed_otherwise: u64,
+    /// Slots with holes, or of which not all could be read: stored as far as they are there.
+    pub slots_not_whole: u64,
     /// Slots that were not tried, because those before them came out otherwise: stored as packed bytes.
     pub slots_not_tried: u64,
 }
@@ -195,6 +197,7 @@ impl RecipeStats {
         self.slots_recipe_new += other.slots_recipe_new;
         self.slots_not_unpacked += other.slots_not_unpacked;
         self.slots_packed_otherwise += other.slots_packed_otherwise;
+        self.slots_not_whole += other.slots_not_whole;
         self.slots_not_tried += other.slots_not_tried;
     }
 

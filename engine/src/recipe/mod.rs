@@ -3,7 +3,7 @@
 //! The blocks are packed again; that the result is the slot, byte for byte, is told by the recipe's
 //! id. Should a packer ever give other bytes than it gave when the slot was stored, the slot is
 //! written as another packing of the same content, which a server reads as well as the first, and
-//! whoever asked is told.
+//! whoever asked is told. That it is the same content is told by a hash of its own.
 
 mod parts;
 
@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use crate::columnstore::segment::{SLOT_BYTES_MAX, SLOT_HEAD_BYTES, checksum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::extent::Extent;
-use crate::format::recipe::{Recipe, UNPACKED_BYTES_MAX};
+use crate::format::recipe::{Recipe, UNPACKED_BYTES_MAX, content_hash};
 use crate::id::{ChunkId, IdKey};
 use crate::packer::{Pack, Packer, unpack};
 pub use parts::{Buffers, Part, SlotParts};
@@ -41,8 +41,8 @@ thread_local! {
 /// Fills `out` with the packed slot `id` that `recipe` makes. `fetch` fills a buffer with the verified
 /// raw bytes of a chunk.
 ///
-/// Fails with what `fetch` fails with, `Unsupported` for an unknown packer, and `Corrupt` when no
-/// packer gives a slot that fits. Cost: the blocks, one packing, one hash of the slot.
+/// Fails with what `fetch` fails with, `Unsupported` for an unknown packer, and `Corrupt` when the
+/// blocks are not what the slot holds or no packer gives a slot that fits. Cost: the blocks, one packing, one hash of the slot.
 pub fn rebuild(
     id: ChunkId,
     recipe: &Recipe,
@@ -87,6 +87,10 @@ pub fn pack_again(
             if key.chunk_id(out) == id {
                 return Ok(Rebuilt::Same);
             }
+        }
+        if content_hash(unpacked, key) != recipe.content {
+            let problem = "its blocks are not what the slot holds";
+            return Err(Error::corrupt(format!("recipe {id}"), problem));
         }
         let others = Packer::all_of(packer.packing()).iter().filter(|other| **other != packer);
         for other in std::iter::once(&packer).chain(others) {

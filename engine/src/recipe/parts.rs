@@ -176,6 +176,7 @@ mod tests {
     use super::*;
     use crate::columnstore::segment::SLOT_HEAD_BYTES;
     use crate::error::ErrorKind;
+    use crate::format::recipe::content_hash;
     use crate::packer::{Packer, Packers};
 
     const KEY: IdKey = IdKey([3; 32]);
@@ -203,6 +204,7 @@ mod tests {
         let recipe = Recipe {
             packer: Packer::Lz4V1.number(),
             payload_length: payload.len().try_into().unwrap(),
+            content: content_hash(&unpacked, &KEY),
             blocks: vec![chunk(0), Extent::Zero { length: 4000 }, chunk(1)],
             padding: vec![Extent::Zero { length: 20 }, chunk(2)],
         };
@@ -210,6 +212,21 @@ mod tests {
         super::super::write_payload(Packer::Lz4V1, &payload, &mut slot);
         slot.extend(padding);
         (KEY.chunk_id(&slot), recipe, parts, slot)
+    }
+
+    /// Catches other content that is given out as the slot's because it packs and unpacks.
+    #[test]
+    fn blocks_of_another_slot_are_not_another_packing() {
+        let (id, recipe, bytes, _) = slot(0);
+        let mut fetch = |chunk: ChunkId, out: &mut [u8]| {
+            let n = bytes.iter().position(|part| KEY.chunk_id(part) == chunk).unwrap();
+            out.copy_from_slice(&bytes[n]);
+            out[0] ^= u8::from(n == 0);
+            Ok(())
+        };
+        let mut out = Vec::new();
+        let made = super::super::rebuild(id, &recipe, &KEY, &Packers, &mut fetch, &mut out);
+        assert_eq!(made.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     /// Catches parts in wrong places, and what an earlier slot left in a buffer where zeros should be.
