@@ -367,14 +367,9 @@ fn damage_whose_chunks_are_known_is_found() {
 /// Catches a slot that passes as verified because another file, packed otherwise, has one like it.
 #[test]
 fn a_slot_of_a_file_that_is_packed_otherwise_is_damage() {
-    let root = generated();
-    let files = segment_files(root.path());
-    let many = |compression: u64| {
-        let of = files.iter().filter(|(_, bytes)| u64_at(bytes, 16) == compression);
-        &of.max_by_key(|(_, bytes)| borders(bytes).len()).expect("one of each packing").1
-    };
-    let (snappy, lz4) = (many(2), many(3));
-    let (at, from) = (borders(snappy), borders(lz4));
+    let roots = [CodecChoice::Snappy, CodecChoice::Lz4].map(generated_with);
+    let [snappy, lz4] = roots.each_ref().map(|root| longest(root.path()).1);
+    let (at, from) = (borders(&snappy), borders(&lz4));
     assert!(at.len() > 3 && from.len() > 1);
     let slot = &lz4[from[0]..from[1]];
     let mut mixed = [&snappy[..at[1]], slot, &snappy[at[2]..]].concat();
@@ -385,7 +380,7 @@ fn a_slot_of_a_file_that_is_packed_otherwise_is_damage() {
     let source = quick();
     let store = Store::memory();
     let run = || store.backup_with(source.path(), |o| o.slots = Some(SlotForm::Recipe)).unwrap();
-    fs::write(source.path().join("A"), lz4).unwrap();
+    fs::write(source.path().join("A"), &lz4).unwrap();
     wait_until_not_racy();
     assert_eq!(run().snapshot.findings.listed, []);
     fs::write(source.path().join("B"), &mixed).unwrap();
@@ -403,8 +398,9 @@ fn damage_beyond_what_is_listed_is_counted() {
     let file = source.path().join("t.ibd");
     let mut bytes = fs::read(root.path().join("var/lib/mysql/app/users.ibd")).unwrap();
     bytes.truncate(1 << 14);
-    // None of them is in its place.
-    bytes.extend(bytes.repeat(300));
+    let mut damaged = bytes.clone();
+    damaged[5000] ^= 1;
+    bytes.extend(damaged.repeat(300));
     fs::write(&file, &bytes).unwrap();
     let store = Store::memory();
     wait_until_not_racy();
