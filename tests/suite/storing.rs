@@ -116,12 +116,13 @@ fn each_backup_chooses_the_form_of_slots() {
     let counts = numbers(&first, &RECIPES);
     let (new, known) = (counts[0], counts[1]);
     let slots: u64 = numbers(&first, &["slots_verified", "slots_known"]).iter().sum();
-    assert!(new > 10 && new + known == slots && counts[2..] == [0; 3], "{first}");
-    assert_eq!(first["slots_unpacked"], new);
+    assert!(new > 10 && new + known == slots && counts[2..] == [0; 4], "{first}");
+    // Two tasks may meet the same slot at once, and both unpack it.
+    assert!(first["slots_unpacked"].as_u64().unwrap() >= new, "{first}");
     assert_eq!(first["packers"], serde_json::json!(["lz4-1", "snappy-1"]));
     // Read again, every slot is known and none is unpacked.
     let (again, _) = told(&place, &format!("backup {source} --force"));
-    assert_eq!(numbers(&again, &RECIPES), [0, slots, 0, 0, 0]);
+    assert_eq!(numbers(&again, &RECIPES), [0, slots, 0, 0, 0, 0]);
     assert_eq!((&again["slots_unpacked"], &again["packers"]), (&0.into(), &first["packers"]));
     let human = place.expect(0, &format!("backup {source} --force")).silent().out;
     assert!(
@@ -137,7 +138,7 @@ fn each_backup_chooses_the_form_of_slots() {
     let packed = Ran::of("backup", command.output().unwrap()).ended(0).silent().out;
     let packed: Value = serde_json::from_str(packed.lines().last().unwrap()).unwrap();
     assert_eq!((&packed["slots"], &packed["packers"]), (&"packed".into(), &Value::Array(vec![])));
-    assert_eq!(numbers(&packed, &RECIPES), [0; 5]);
+    assert_eq!(numbers(&packed, &RECIPES), [0; 6]);
     assert!(packed["data_blobs"].as_u64().unwrap() > 100, "{packed}");
     let (planned, _) = told(&place, &format!("plan {source} --slots packed"));
     assert_eq!(planned["switches_slots"], false);
@@ -187,9 +188,9 @@ fn slots_of_another_library_are_counted_named_and_no_finding() {
     place.expect(0, "init -r @/repository");
     wait_until_not_racy();
     let ran = place.expect(0, "backup -r @/repository @/source --dry-run -v");
-    let library = "warning: another version of the packing library than this program has packed 7 slots \
-                   in 2 files (@/source/FILE000.cdf, @/source/FILE001.cdf): stored as packed bytes; \
-                   nothing is lost, only space\n";
+    let library = "warning: another version of the packing library than this program has packed 5 slots \
+                   in 2 files (@/source/FILE000.cdf, @/source/FILE001.cdf): stored as packed bytes, \
+                   and so are 2 slots behind them, not tried; nothing is lost, only space\n";
     assert!(ran.err.contains(&place.unfolded(library)), "{}", ran.err);
     let of_files = "as packed bytes: 6 slots of @/source/FILE000.cdf\n\
                     as packed bytes: 1 slot of @/source/FILE001.cdf\n";
@@ -199,7 +200,7 @@ fn slots_of_another_library_are_counted_named_and_no_finding() {
     assert!(ran.out.contains(summary), "{}", ran.out);
 
     let (done, lines) = told(&place, "backup -r @/repository @/source");
-    assert_eq!(numbers(&done, &RECIPES), [0, 0, 5, 2, 1], "{done}");
+    assert_eq!(numbers(&done, &RECIPES), [0, 0, 5, 0, 2, 1], "{done}");
     assert_eq!((&done["state"], &done["num_findings"]), (&"complete".into(), &0.into()));
     assert_eq!(done["packers"], Value::Array(vec![]));
     let warnings: Vec<Value> = lines
