@@ -132,8 +132,15 @@ pub struct ChunkStore<'a> {
     indexes: AtomicU64,
 }
 
+/// What a thread keeps from chunk to chunk: a compressor costs more than a small one.
+#[derive(Default)]
+struct Scratch {
+    compressor: Option<(Compression, Compressor)>,
+    stored: Vec<u8>,
+}
+
 thread_local! {
-    static SCRATCH: RefCell<(Option<(Compression, Compressor)>, Vec<u8>)> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -256,16 +263,16 @@ impl ChunkStore<'_> {
         }
         self.check()?;
         let transform = choose();
-        SCRATCH.with_borrow_mut(|(compressor, scratch)| {
-            scratch.clear();
+        SCRATCH.with_borrow_mut(|Scratch { compressor, stored }| {
+            stored.clear();
             let wanted = self.options.compression;
             if compressor.as_ref().is_none_or(|(kept, _)| *kept != wanted) {
                 *compressor = Some((wanted, Compressor::with_level(wanted.level())));
             }
             let Some((_, compressor)) = compressor else { unreachable!("made above") };
-            compressor.store_typed(raw, transform, scratch);
+            compressor.store_typed(raw, transform, stored);
             self.added_raw.fetch_add(raw_length, Ordering::Relaxed);
-            self.place(kind, id, raw.len(), scratch)
+            self.place(kind, id, raw.len(), stored)
         })?;
         Ok(Added { id, is_new: true })
     }

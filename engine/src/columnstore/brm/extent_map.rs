@@ -391,7 +391,8 @@ mod tests {
     #[test]
     fn what_cannot_be_is_said_with_its_extent() {
         assert_eq!(faults(&of_one_file()), Vec::<String>::new());
-        let cases: [(fn(&mut MapExtent), &str); 10] = [
+        type Change = fn(&mut MapExtent);
+        let cases: [(Change, &str); 10] = [
             (|e| e.units = 0, "extent 1 (OID 3000), LBIDs: at least 1024 expected, found none"),
             (
                 |e| e.width = 24,
