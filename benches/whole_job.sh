@@ -4,12 +4,12 @@
 #   benches/whole_job.sh WORK [OUTPUT]
 # WORK is an empty directory on the disk to measure (ext4). Repositories on tmpfs go to /dev/shm.
 # NIGHTS="DIR DIR ..." adds the bytes stored for nights of a real deployment. PARTS chooses:
-# tmpfs disk huge files million sizes memory.
+# tmpfs dense disk huge files million sizes memory.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(realpath "$1")
 output=${2:-benches/results/$(date +%F)-whole-job.md}
-parts=${PARTS:-tmpfs disk huge files million sizes memory}
+parts=${PARTS:-tmpfs dense disk huge files million sizes memory}
 rounds=${ROUNDS:-5}
 cli/install-packages.sh rsync:rsync
 benches/peers.sh >/dev/null
@@ -31,7 +31,9 @@ part() {
     rm -rf "$work/run" /dev/shm/colvault-bench
 }
 source_of() {
-    [ -d "$work/$1" ] || "$generate" "$work/$1" --seed 7 "$2" "$3" >/dev/null
+    name=$1
+    shift
+    [ -d "$work/$name" ] || "$generate" "$work/$name" --seed 7 "$@" >/dev/null
 }
 night="$generate \"\$1\" --night 1 --kind append --share 0.03 >/dev/null"
 
@@ -43,6 +45,11 @@ $(findmnt -no FSTYPE -T "$work"), kernel $(uname -r | cut -d- -f1). How it is me
 source_of generated --bytes 1600M
 part tmpfs "1.6 GB generated, repositories on tmpfs" $jobs times --work "$work/run" \
     --repositories /dev/shm/colvault-bench --source "$work/generated" --rounds "$rounds" --night "$night"
+case " $parts " in *" dense "*) source_of dense --bytes 1200M --unpacked-ratio 5 ;; esac
+part dense "1.2 GB generated, unpacked five times as large as packed, repositories on tmpfs" $jobs times \
+    --work "$work/run" --repositories /dev/shm/colvault-bench --source "$work/dense" --rounds "$rounds" \
+    --night "$night"
+rm -rf "$work/dense"
 part disk "1.6 GB generated, repositories on disk" $jobs times --work "$work/run" \
     --source "$work/generated" --rounds "$rounds" --night "$night"
 

@@ -2,9 +2,13 @@
 //!
 //! Without options every config, feature, index and snapshot object is read and hashed, every
 //! manifest and span list is read and verified, every chunk they name is looked up, and packs are
-//! compared with the index by name and length. Trailers, and all data, are read on request.
+//! compared with the index by name and length. Trailers, and all data, are read on request. A recipe
+//! is bound to its slot by its checksum; that it leads to the slot is seen by following it, which is
+//! done for every recipe when all data is read: a sample of the packs verifies their chunks alone.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -16,21 +20,28 @@ use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::format::manifest::{Entry, Node, compare_paths};
 use crate::format::pack::{Place, with_offsets};
+use crate::format::recipe::CODEC_RECIPE;
 use crate::format::snapshot::{Counts, SnapshotState};
+use crate::format::text::encode;
 use crate::id::{ChunkId, PackId, hash_stored};
 use crate::index::{KnownPack, Location};
 use crate::manifest::MetaReader;
+use crate::packer::{Pack, Packer};
 use crate::progress::{Cancel, Event, Observer};
+use crate::recipe::{Rebuilt, SlotParts, rebuild, refuse_unknown_packers};
 use crate::repository::Repository;
 use crate::snapshot::{self, Named};
 
 /// What to check beyond the structure.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CheckOptions {
     /// Read every pack's trailer and compare it with the index.
     pub read_trailers: bool,
-    /// Read this share of all packs, in percent, and verify every chunk in them.
+    /// Read this share of all packs, in percent, and verify every chunk in them; at 100 also pack
+    /// every slot again whose recipe a snapshot reaches.
     pub read_data_percent: Option<f64>,
+    /// What packs slots again: [`Packers`](crate::packer::Packers), or a test's.
+    pub packers: &'static dyn Pack,
     /// Threads that read and verify.
     pub threads: usize,
     /// To stop it.
@@ -54,6 +65,8 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Bytes of packs read.
     pub bytes_read: u64,
+    /// Slots packed again.
+    pub slots_packed: u64,
     /// Packs that no index names: of interrupted backups, or of a running one.
     pub packs_unindexed: u64,
     /// What is wrong.
@@ -75,8 +88,9 @@ pub fn check(
         options,
         observer,
         report: CheckReport::default(),
-        seen: HashSet::new(),
+        seen: HashMap::new(),
         counted: HashMap::new(),
+        slots: Vec::new(),
     };
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
@@ -91,6 +105,10 @@ pub fn check(
         observer.event(Event::Stage("reading packs"));
         checker.read_packs(&packs)?;
     }
+    if checker.reads_all() {
+        observer.event(Event::Stage("packing slots"));
+        checker.pack_slots()?;
+    }
     Ok(checker.report)
 }
 
@@ -99,10 +117,29 @@ struct Checker<'a> {
     options: &'a CheckOptions,
     observer: &'a dyn Observer,
     report: CheckReport,
-    /// Span lists whose content was looked at already.
-    seen: HashSet<ChunkId>,
+    /// Span lists and recipes that were looked at already, by id and length, and the packers that what
+    /// they name needs.
+    seen: HashMap<(ChunkId, u64), Needed>,
     /// Manifest chunks that were looked at already, and what they hold: nights share most of them.
     counted: HashMap<ChunkId, ChunkFacts>,
+    /// Slots whose recipes are to be followed, each once, when all data is read.
+    slots: Vec<SeenSlot>,
+}
+
+/// Numbers of packers, a bit each; those from 31 on share one.
+type Needed = u32;
+
+/// A slot that is stored as a recipe, and where it was seen first.
+struct SeenSlot {
+    id: ChunkId,
+    length: u32,
+    path: Arc<str>,
+}
+
+thread_local! {
+    /// What a thread keeps from slot to slot: fresh memory costs page faults.
+    static KEPT: RefCell<(Decompressor, Vec<u8>)> =
+        RefCell::new((Decompressor::new(), Vec::new()));
 }
 
 /// What a manifest chunk holds.
@@ -112,6 +149,7 @@ struct ChunkFacts {
     entries: u64,
     first_path: Vec<u8>,
     last_path: Vec<u8>,
+    packers: Needed,
 }
 
 impl Checker<'_> {
@@ -227,12 +265,39 @@ impl Checker<'_> {
                     detail,
                 );
             }
-            for component in &named.snapshot.components {
-                self.component(named, component)?;
+            if let Err(error) = refuse_unknown_packers("snapshot", &named.snapshot.packers) {
+                let object = format!("snapshot {}", named.id.short());
+                self.find(FindingKind::UnknownPacker, object, error.problem());
             }
+            if named.snapshot.is_refuted() {
+                let detail = format!(
+                    "made {}, its proof does not hold; check --columnstore says where",
+                    named.snapshot.time
+                );
+                let object = format!("snapshot {}", named.id.short());
+                self.find(FindingKind::RefutedSnapshot, object, detail);
+            }
+            let mut needed = 0;
+            for component in &named.snapshot.components {
+                needed |= self.component(named, component)?;
+            }
+            self.packers(named, needed);
             self.names(named)?;
         }
         Ok(())
+    }
+
+    /// Compares the packers that a snapshot names with those its recipes need.
+    fn packers(&mut self, named: &Named, needed: Needed) {
+        for number in (0..Needed::BITS).filter(|number| needed >> number & 1 != 0) {
+            let packer = u8::try_from(number).ok().and_then(Packer::from_number);
+            let name = packer.map_or("of an unknown number", Packer::name);
+            if !named.snapshot.packers.iter().any(|packer| packer == name) {
+                let object = format!("snapshot {}", named.id.short());
+                let detail = format!("its recipes need the packer {name}, which it does not name");
+                self.find(FindingKind::DamagedManifest, object, detail);
+            }
+        }
     }
 
     /// Reads the names of tables and columns, each chunk of them once.
@@ -240,7 +305,7 @@ impl Checker<'_> {
         let mut meta = MetaReader::new(self.repository);
         for id in &named.snapshot.names {
             self.options.cancel.check()?;
-            if !self.seen.insert(*id) {
+            if self.seen.insert((*id, 0), 0).is_some() {
                 continue;
             }
             if let Err(error) = meta.names(*id) {
@@ -255,21 +320,23 @@ impl Checker<'_> {
         &mut self,
         named: &Named,
         component: &crate::format::snapshot::Component,
-    ) -> Result<()> {
+    ) -> Result<Needed> {
         let object = format!("snapshot {} component {}", named.id.short(), component.name);
         let mut meta = MetaReader::new(self.repository);
         let mut counts = Counts::default();
         let mut last_path: Option<Vec<u8>> = None;
+        let mut needed = 0;
         for list in &component.manifest {
             let refs = match meta.manifest_list(*list) {
                 Ok(refs) => refs,
-                Err(error) => return self.broken(&object, &error),
+                Err(error) => return self.broken(&object, &error).map(|()| needed),
             };
             for chunk in refs {
                 self.options.cancel.check()?;
                 let Some(facts) = self.manifest_chunk(&mut meta, &object, chunk.id)? else {
-                    return Ok(());
+                    return Ok(needed);
                 };
+                needed |= facts.packers;
                 let rising = last_path
                     .as_ref()
                     .is_none_or(|last| compare_paths(last, &facts.first_path).is_lt());
@@ -278,7 +345,7 @@ impl Checker<'_> {
                     let detail =
                         format!("manifest chunk {} is not the one its list describes", chunk.id);
                     self.find(FindingKind::DamagedManifest, &*object, detail);
-                    return Ok(());
+                    return Ok(needed);
                 }
                 counts.add(&facts.counts);
                 last_path = Some(facts.last_path);
@@ -296,7 +363,7 @@ impl Checker<'_> {
             );
             self.find(FindingKind::DamagedManifest, object, detail);
         }
-        Ok(())
+        Ok(needed)
     }
 
     /// Looks at the entries of a manifest chunk, once. `None` when it cannot be read.
@@ -317,9 +384,10 @@ impl Checker<'_> {
             }
         };
         let mut counts = Counts::default();
+        let mut packers = 0;
         for entry in &entries {
             count(&mut counts, entry);
-            self.content(meta, object, entry)?;
+            packers |= self.content(meta, object, entry)?;
         }
         let path =
             |entry: Option<&Entry>| entry.map(|entry| entry.path.clone()).unwrap_or_default();
@@ -328,6 +396,7 @@ impl Checker<'_> {
             entries: entries.len() as u64,
             first_path: path(entries.first()),
             last_path: path(entries.last()),
+            packers,
         };
         self.counted.insert(id, facts.clone());
         Ok(Some(facts))
@@ -337,56 +406,141 @@ impl Checker<'_> {
         let kind = match error.kind() {
             ErrorKind::NotFound => FindingKind::MissingChunk,
             ErrorKind::Corrupt => FindingKind::DamagedManifest,
+            ErrorKind::Unsupported => FindingKind::UnknownPacker,
             _ => return Err(error.repeat()),
         };
         self.find(kind, object, error.to_string());
         Ok(())
     }
 
-    fn content(&mut self, meta: &mut MetaReader<'_>, object: &str, entry: &Entry) -> Result<()> {
-        let path = || format!("{object} file {}", crate::format::text::encode(&entry.path));
-        let mut pending: Vec<(Extent, usize)> =
-            entry.extents().iter().rev().map(|extent| (*extent, 0)).collect();
-        while let Some((extent, depth)) = pending.pop() {
-            match extent {
-                Extent::Chunk { id, length } => self.chunk(&path, id, length)?,
-                Extent::Slice { id, chunk_length, .. } => self.chunk(&path, id, chunk_length)?,
+    /// Looks at the content of an entry and returns the packers it needs.
+    fn content(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        object: &str,
+        entry: &Entry,
+    ) -> Result<Needed> {
+        let path: Arc<str> = format!("{object} file {}", encode(&entry.path)).into();
+        self.extents(meta, &path, entry.extents(), 0)
+    }
+
+    fn extents(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        path: &Arc<str>,
+        extents: &[Extent],
+        depth: usize,
+    ) -> Result<Needed> {
+        let mut needed = 0;
+        for extent in extents {
+            match *extent {
+                Extent::Chunk { id, length } => self.chunk(path, id, length)?,
+                Extent::Slice { id, chunk_length, .. } => self.chunk(path, id, chunk_length)?,
                 Extent::List { id, .. } if depth >= LIST_DEPTH_MAX => {
                     let detail = format!("span list {id} nests too deep");
-                    self.find(FindingKind::DamagedManifest, path(), detail);
+                    self.find(FindingKind::DamagedManifest, &**path, detail);
                 }
                 Extent::List { id, length } => {
-                    if !self.seen.insert(id) {
-                        continue;
-                    }
-                    match meta.list(id, length) {
-                        Ok(listed) => {
-                            pending.extend(listed.into_iter().rev().map(|e| (e, depth + 1)));
+                    needed |= match self.seen.get(&(id, length)) {
+                        Some(seen) => *seen,
+                        None => {
+                            let below = match meta.list(id, length) {
+                                Ok(listed) => self.extents(meta, path, &listed, depth + 1)?,
+                                Err(error) => self.broken(path, &error).map(|()| 0)?,
+                            };
+                            self.seen.insert((id, length), below);
+                            below
                         }
-                        Err(error) => self.broken(&path(), &error)?,
-                    }
+                    };
+                }
+                Extent::Recipe { id, length } => {
+                    needed |= match self.seen.get(&(id, length.into())) {
+                        Some(seen) => *seen,
+                        None => {
+                            let packer = self.recipe(meta, path, id, length)?;
+                            self.seen.insert((id, length.into()), packer);
+                            packer
+                        }
+                    };
                 }
                 Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => {}
             }
         }
-        Ok(())
+        Ok(needed)
     }
 
-    fn chunk(&mut self, path: &dyn Fn() -> String, id: ChunkId, length: u32) -> Result<()> {
+    /// Looks at a recipe and returns the packer it needs.
+    fn recipe(
+        &mut self,
+        meta: &mut MetaReader<'_>,
+        path: &Arc<str>,
+        id: ChunkId,
+        length: u32,
+    ) -> Result<Needed> {
+        let opened = meta.recipe(id, length).and_then(|recipe| {
+            let needed = 1 << u32::from(recipe.packer).min(Needed::BITS - 1);
+            Ok((SlotParts::new(id, recipe)?, needed))
+        });
+        let (slot, needed) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.broken(path, &error).map(|()| 0),
+        };
+        for part in slot.parts() {
+            self.chunk(path, part.chunk, part.length)?;
+        }
+        if self.reads_all() {
+            self.slots.push(SeenSlot { id, length, path: Arc::clone(path) });
+        }
+        Ok(needed)
+    }
+
+    fn chunk(&mut self, path: &str, id: ChunkId, length: u32) -> Result<()> {
         self.report.chunks += 1;
         match self.repository.index().find(id, ChunkKind::Data)? {
             None => {
                 let detail = format!("chunk {id} of {length} bytes is in no index object");
-                self.find(FindingKind::MissingChunk, path(), detail);
+                self.find(FindingKind::MissingChunk, path, detail);
             }
             Some(location) if location.raw_length != length => {
                 let detail = format!(
                     "chunk {id} of {length} bytes expected, the index says {}",
                     location.raw_length
                 );
-                self.find(FindingKind::DamagedManifest, path(), detail);
+                self.find(FindingKind::DamagedManifest, path, detail);
             }
             Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn reads_all(&self) -> bool {
+        self.options.read_data_percent.is_some_and(|percent| percent >= 100.0)
+    }
+
+    fn pool(&self) -> Result<rayon::ThreadPool> {
+        rayon::ThreadPoolBuilder::new().num_threads(self.options.threads.max(1)).build().map_err(
+            |error| Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error),
+        )
+    }
+
+    /// Packs every slot again that was seen, as a restore would. Chunks are read a second time, slot
+    /// by slot in the order of files, so memory holds one slot for each thread.
+    fn pack_slots(&mut self) -> Result<()> {
+        let slots = std::mem::take(&mut self.slots);
+        let bytes = slots.iter().map(|slot| u64::from(slot.length)).sum();
+        self.observer.event(Event::Expected { entries: slots.len() as u64, bytes });
+        let (repository, options, observer) = (self.repository, self.options, self.observer);
+        let pack = |slot: &SeenSlot| {
+            options.cancel.check()?;
+            let finding = pack_slot(repository, options.packers, slot)?;
+            observer.event(Event::Done { entries: 1, bytes: slot.length.into() });
+            Ok(finding)
+        };
+        let packed: Vec<Result<Option<Finding>>> =
+            self.pool()?.install(|| slots.par_iter().map(pack).collect());
+        for finding in packed {
+            self.report.slots_packed += 1;
+            finding?.into_iter().for_each(|finding| self.push(finding));
         }
         Ok(())
     }
@@ -399,12 +553,7 @@ impl Checker<'_> {
         let sample: HashSet<usize> =
             (0..wanted).map(|n| (start + n * packs.len() / wanted) % packs.len()).collect();
         let whole = |n: usize| sample.contains(&n);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.options.threads.max(1))
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
-            })?;
+        let pool = self.pool()?;
         let chosen: Vec<(&KnownPack, bool)> = packs
             .iter()
             .enumerate()
@@ -433,6 +582,39 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// Packs a slot again; returns what is wrong with it.
+fn pack_slot(
+    repository: &Repository,
+    packers: &dyn Pack,
+    slot: &SeenSlot,
+) -> Result<Option<Finding>> {
+    let SeenSlot { id, length, path } = slot;
+    let packed = repository.read_recipe(*id, *length).and_then(|recipe| {
+        KEPT.with_borrow_mut(|(decompressor, out)| {
+            let fetch = &mut |chunk, raw: &mut [u8]| {
+                repository.read_chunk_into(chunk, ChunkKind::Data, decompressor, raw)
+            };
+            rebuild(*id, &recipe, repository.id_key(), packers, fetch, out)
+        })
+    });
+    let (kind, detail) = match packed {
+        Ok(Rebuilt::Same) => return Ok(None),
+        Ok(Rebuilt::Otherwise(how)) => {
+            (FindingKind::SlotPackedOtherwise, format!("slot {id} is packed otherwise: {how}"))
+        }
+        Err(error) => {
+            let kind = match error.kind() {
+                ErrorKind::NotFound => FindingKind::MissingChunk,
+                ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
+                ErrorKind::Unsupported => FindingKind::UnknownPacker,
+                _ => return Err(error),
+            };
+            (kind, format!("slot {id} of {length} bytes cannot be made: {error}"))
+        }
+    };
+    Ok(Some(Finding::new(kind, &**path, detail)))
 }
 
 fn count(counts: &mut Counts, entry: &Entry) {
@@ -547,8 +729,14 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
             raw_length: place.raw_length,
         };
         let stored = bytes.get(at..end).unwrap_or_default();
-        match repository.open_chunk(place.id, stored, &location, &mut decompressor) {
-            Ok(_) => {}
+        let opened = match (pack.kind, stored.first()) {
+            (ChunkKind::Meta, Some(&CODEC_RECIPE)) => {
+                repository.open_recipe(place.id, stored, &location).map(drop)
+            }
+            _ => repository.open_chunk(place.id, stored, &location, &mut decompressor).map(drop),
+        };
+        match opened {
+            Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 read.findings.push(Finding::new(
                     FindingKind::DamagedChunk,

@@ -8,6 +8,8 @@ use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
 use crate::id::ChunkId;
 use crate::manifest::MetaReader;
+use crate::packer::Packers;
+use crate::recipe::{Rebuilt, rebuild};
 use crate::repository::Repository;
 
 /// The most that is read at once: 256 MiB.
@@ -89,6 +91,10 @@ impl<'a> ContentReader<'a> {
                     let skip = offset as usize;
                     wanted.bytes.extend_from_slice(part(&raw, skip + from, skip + to, id)?);
                 }
+                Extent::Recipe { id, length } => {
+                    let slot = self.slot(id, length)?;
+                    wanted.bytes.extend_from_slice(part(&slot, from, to, id)?);
+                }
                 Extent::Zero { .. } | Extent::Hole { .. } => {
                     wanted.bytes.resize(wanted.bytes.len() + (to - from), 0);
                 }
@@ -99,6 +105,21 @@ impl<'a> ContentReader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns a packed slot; one that comes out otherwise than it was is not the content.
+    fn slot(&mut self, id: ChunkId, length: u32) -> Result<Vec<u8>> {
+        let recipe = self.meta.recipe(id, length)?;
+        let mut slot = Vec::new();
+        let key = self.repository.id_key();
+        let fetch = &mut |chunk, out: &mut [u8]| {
+            let (kind, decompressor) = (ChunkKind::Data, &mut self.decompressor);
+            self.repository.read_chunk_into(chunk, kind, decompressor, out)
+        };
+        match rebuild(id, &recipe, key, &Packers, fetch, &mut slot)? {
+            Rebuilt::Same => Ok(slot),
+            Rebuilt::Otherwise(how) => Err(Error::corrupt(format!("slot {id}"), how)),
+        }
     }
 
     fn chunk(&mut self, id: ChunkId) -> Result<Vec<u8>> {

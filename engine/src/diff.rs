@@ -7,7 +7,7 @@
 //! sorters. A new chunk counts to the first changed file that has it, so that files add up.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::columnstore::SegmentPath;
 use crate::error::{Error, Result};
@@ -305,6 +305,23 @@ fn other_chunks(
                     Err(error) => failure = failure.or(Some(error)),
                 }
             }
+            Extent::Recipe { id, length } => {
+                let former: HashSet<ChunkId> = match former {
+                    Some(Extent::Recipe { id, length }) => {
+                        meta.recipe(*id, *length).map(|r| r.chunks().collect()).unwrap_or_default()
+                    }
+                    _ => HashSet::new(),
+                };
+                match meta.recipe(id, length) {
+                    Ok(recipe) => {
+                        let others = recipe.chunks().filter(|chunk| !former.contains(chunk));
+                        for chunk in others {
+                            each(chunk)?;
+                        }
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
             _ => {}
         }
     }
@@ -490,7 +507,11 @@ impl Pairs<'_> {
                 walk.findings.push(Finding::new(FindingKind::MissingChunk, object, detail));
                 continue;
             };
-            let amount = chunk_amount(place.raw_length, place.stored_length);
+            let mut amount = chunk_amount(place.raw_length, place.stored_length);
+            if first.is_recipe {
+                // As in `stats`: a recipe is as long raw as stored.
+                amount = Amount { compressed: 0, raw_bytes: amount.stored_bytes, ..amount };
+            }
             let side = if reached.first == 0 { &mut report.removed } else { &mut report.added };
             side.chunks.of_mut(first.kind).add(&amount);
             if reached.first == 0 || first.kind == ChunkKind::Meta {

@@ -416,8 +416,12 @@ impl<'a> Search<'a> {
                     let key = (prefix_of(id), ChunkKind::Data);
                     self.wanted.as_ref().is_some_and(|wanted| wanted.contains(&key))
                 }
-                Extent::List { id, .. } if self.is_wanted_meta(id) => true,
+                Extent::List { id, .. } | Extent::Recipe { id, .. } if self.is_wanted_meta(id) => {
+                    true
+                }
                 Extent::List { id, length } if depth > 0 => self.list_needs(id, length, depth)?,
+                // Below the deepest list, too: nothing nests in it.
+                Extent::Recipe { id, length } => self.recipe_needs(id, length, depth)?,
                 _ => false,
             };
             if is_needed {
@@ -428,17 +432,31 @@ impl<'a> Search<'a> {
     }
 
     fn list_needs(&mut self, id: ChunkId, length: u64, depth: usize) -> Result<bool> {
+        self.those_need(id, "span list", depth, |meta| meta.list(id, length))
+    }
+
+    fn recipe_needs(&mut self, id: ChunkId, length: u32, depth: usize) -> Result<bool> {
+        self.those_need(id, "recipe", depth, |meta| {
+            Ok(meta.recipe(id, length)?.extents().copied().collect())
+        })
+    }
+
+    /// Whether what a list or a recipe names needs a chunk that is wanted.
+    fn those_need(
+        &mut self,
+        id: ChunkId,
+        noun: &str,
+        depth: usize,
+        read: impl FnOnce(&mut MetaReader<'_>) -> Result<Vec<Extent>>,
+    ) -> Result<bool> {
         if let Some(answer) = self.answers.get(&id) {
             return Ok(*answer);
         }
-        let answer = match self.meta.list(id, length) {
-            Ok(listed) => self.needs(&listed, depth - 1)?,
+        let answer = match read(&mut self.meta) {
+            Ok(listed) => self.needs(&listed, depth.saturating_sub(1))?,
             Err(error) => {
-                let finding = Finding::new(
-                    damage_kind(&error)?,
-                    format!("span list {id}"),
-                    error.to_string(),
-                );
+                let finding =
+                    Finding::new(damage_kind(&error)?, format!("{noun} {id}"), error.to_string());
                 self.observer.event(Event::Finding(&finding));
                 self.report.findings.push(finding);
                 false

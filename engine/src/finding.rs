@@ -44,6 +44,8 @@ pub enum FindingKind {
     MisplacedSegment,
     /// Proof: a segment file that ends before the high-water mark of its last extent.
     ShortSegment,
+    /// Proof: a segment file without a header, of a column that is compressed.
+    MissingHeader,
     /// Proof: the header of a segment file and the extent map disagree on width or LBIDs.
     HeaderDisagrees,
     /// Proof: a segment file that no extent names.
@@ -66,6 +68,10 @@ pub enum FindingKind {
     UnknownOwner,
     /// Restore: content that was already lost when the snapshot was made.
     LostContent,
+    /// Restore: a slot that was packed otherwise than in the source; it holds the same.
+    SlotPackedOtherwise,
+    /// A snapshot, or a recipe in it, needs a slot packer that this program does not know.
+    UnknownPacker,
     /// An object that the repository should have is not there.
     MissingObject,
     /// An object whose bytes are not what its name, checksum or format demands.
@@ -82,6 +88,8 @@ pub enum FindingKind {
     ForeignObject,
     /// A snapshot that is not complete.
     IncompleteSnapshot,
+    /// A snapshot whose proof is refuted.
+    RefutedSnapshot,
 }
 
 impl FindingKind {
@@ -143,7 +151,13 @@ pub struct Findings {
 impl Findings {
     /// Adds one.
     pub fn push(&mut self, finding: Finding) {
-        *self.counts.entry(finding.kind).or_default() += 1;
+        self.push_times(finding, 1);
+    }
+
+    /// Adds one that stands for so many.
+    pub fn push_times(&mut self, finding: Finding, times: u64) {
+        let count = self.counts.entry(finding.kind).or_default();
+        *count = count.saturating_add(times);
         if self.listed.len() < FINDINGS_LISTED_MAX {
             self.listed.push(finding);
         }

@@ -17,6 +17,10 @@ pub mod format;
 
 pub mod columnstore;
 
+pub mod packer;
+
+pub mod transform;
+
 pub mod compress;
 
 pub mod chunker;
@@ -30,6 +34,8 @@ pub mod index;
 pub mod pack;
 
 pub mod repository;
+
+pub mod recipe;
 
 pub mod snapshot;
 

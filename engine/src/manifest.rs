@@ -15,6 +15,7 @@ use crate::format::manifest::{
     ChunkRef, Entry, begin_chunk, compare_paths, decode_chunk, decode_list, encode_list,
 };
 use crate::format::names::{self, Table};
+use crate::format::recipe::Recipe;
 use crate::format::{extent, snapshot::Component};
 use crate::id::{ChunkId, boundary_hash};
 use crate::repository::Repository;
@@ -172,6 +173,11 @@ impl<'a> MetaReader<'a> {
     pub fn list(&mut self, id: ChunkId, length: u64) -> Result<Vec<Extent>> {
         extent::decode_list(&self.read(id)?, length)
             .map_err(|error| error.in_object(format!("span list {id}")))
+    }
+
+    /// Reads the recipe of a slot of `length` bytes.
+    pub fn recipe(&mut self, id: ChunkId, length: u32) -> Result<Recipe> {
+        self.repository.read_recipe(id, length)
     }
 
     /// Calls `each` with the offset of every extent that is not a list, in order, reading lists as

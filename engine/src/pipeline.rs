@@ -15,15 +15,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backend::Key;
-use crate::compress::Compressor;
+use crate::compress::{Compression, Compressor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{Index, IndexedPack};
 use crate::format::pack::{CHUNK_RAW_BYTES_MAX, Place, encode_trailer};
+use crate::format::recipe::Recipe;
 use crate::format::{ChunkKind, HEADER_LEN, Header};
 use crate::id::{ChunkId, PackId, SessionId, hash_stored};
 use crate::manifest::MetaStore;
 use crate::progress::{Event, Observer};
 use crate::repository::Repository;
+use crate::transform::Transform;
 
 /// Threads that write packs: one writes while the other waits for the disk.
 const UPLOADERS: usize = 2;
@@ -42,6 +44,8 @@ pub struct StoreOptions {
     pub dry_run: bool,
     /// Data packs open at once; more than one only pays with many threads.
     pub lanes: usize,
+    /// How hard chunks are compressed.
+    pub compression: Compression,
 }
 
 /// What was stored, in numbers.
@@ -55,7 +59,7 @@ pub struct StoreStats {
     pub added_raw: u64,
     /// Their stored bytes.
     pub added_stored: u64,
-    /// Raw bytes of data chunks that were known.
+    /// Bytes of the source that were known.
     pub known_raw: u64,
     /// Packs written.
     pub packs: u64,
@@ -86,6 +90,24 @@ pub struct Added {
     pub is_new: bool,
 }
 
+/// What is known of the recipe of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// There is none.
+    No,
+    /// There is one that cannot be read, or that names a chunk which is not stored.
+    Unusable,
+    /// This session has stored it.
+    Claimed,
+    /// The caller has said that a snapshot reaches it.
+    Reached,
+    /// It and each of its chunks are stored.
+    Stored {
+        /// The number of its packer.
+        packer: u8,
+    },
+}
+
 /// Takes chunks from any thread.
 pub struct ChunkStore<'a> {
     repository: &'a Repository,
@@ -110,9 +132,15 @@ pub struct ChunkStore<'a> {
     indexes: AtomicU64,
 }
 
+/// What a thread keeps from chunk to chunk: a compressor costs more than a small one.
+#[derive(Default)]
+struct Scratch {
+    compressor: Option<(Compression, Compressor)>,
+    stored: Vec<u8>,
+}
+
 thread_local! {
-    static SCRATCH: RefCell<(Compressor, Vec<u8>)> =
-        RefCell::new((Compressor::new(), Vec::new()));
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -198,6 +226,28 @@ impl ChunkStore<'_> {
     ///
     /// Fails when an uploader has failed: the backup ends, what is written stays for the next.
     pub fn add(&self, kind: ChunkKind, raw: &[u8]) -> Result<Added> {
+        let added = self.add_through(kind, raw, &mut || Transform::NONE)?;
+        if kind == ChunkKind::Data && !added.is_new {
+            self.count_known(raw.len() as u64);
+        }
+        Ok(added)
+    }
+
+    /// Stores a data chunk of what a slot holds, unless it is known, through the transform that
+    /// `choose` returns; it is asked only when the chunk is new. What is known is not counted: its bytes
+    /// are not those of the source.
+    ///
+    /// Fails as [`ChunkStore::add`].
+    pub fn add_block(&self, raw: &[u8], choose: &mut dyn FnMut() -> Transform) -> Result<Added> {
+        self.add_through(ChunkKind::Data, raw, choose)
+    }
+
+    fn add_through(
+        &self,
+        kind: ChunkKind,
+        raw: &[u8],
+        choose: &mut dyn FnMut() -> Transform,
+    ) -> Result<Added> {
         if raw.is_empty() || raw.len() > CHUNK_RAW_BYTES_MAX as usize {
             // No reader would accept it: better no snapshot than one that cannot be restored.
             return Err(Error::new(
@@ -209,27 +259,89 @@ impl ChunkStore<'_> {
         let id = self.repository.id_key().chunk_id(raw);
         let raw_length = raw.len() as u64;
         if !self.repository.index().claim(id, kind)? {
-            if kind == ChunkKind::Data {
-                self.known_raw.fetch_add(raw_length, Ordering::Relaxed);
-            }
             return Ok(Added { id, is_new: false });
         }
         self.check()?;
-        SCRATCH.with_borrow_mut(|(compressor, scratch)| {
-            scratch.clear();
-            let stored_length = compressor.store(raw, scratch);
+        let transform = choose();
+        SCRATCH.with_borrow_mut(|Scratch { compressor, stored }| {
+            stored.clear();
+            let wanted = self.options.compression;
+            if compressor.as_ref().is_none_or(|(kept, _)| *kept != wanted) {
+                *compressor = Some((wanted, Compressor::with_level(wanted.level())));
+            }
+            let Some((_, compressor)) = compressor else { unreachable!("made above") };
+            compressor.store_typed(raw, transform, stored);
             self.added_raw.fetch_add(raw_length, Ordering::Relaxed);
-            self.added_stored.fetch_add(stored_length as u64, Ordering::Relaxed);
-            match kind {
-                ChunkKind::Data => self.data_chunks.fetch_add(1, Ordering::Relaxed),
-                ChunkKind::Meta => self.meta_chunks.fetch_add(1, Ordering::Relaxed),
-            };
-            let length = |bytes: usize| u32::try_from(bytes).expect("a chunk is below 4 GiB");
-            let place =
-                Place { id, stored_length: length(stored_length), raw_length: length(raw.len()) };
-            if self.options.dry_run { Ok(()) } else { self.append(kind, place, scratch) }
+            self.place(kind, id, raw.len(), stored)
         })?;
         Ok(Added { id, is_new: true })
+    }
+
+    /// Stores the recipe of the packed slot `id`, whose chunks were added before, unless another task
+    /// has. With `again` there is one that is of no use: another copy is stored, and found first.
+    /// Returns whether it was stored.
+    pub fn add_recipe(&self, id: ChunkId, recipe: &Recipe, again: bool) -> Result<bool> {
+        self.check()?;
+        let index = self.repository.index();
+        let is_ours = match again {
+            true => index.claim_again(id, ChunkKind::Meta),
+            false => index.claim(id, ChunkKind::Meta)?,
+        };
+        if !is_ours {
+            return Ok(false);
+        }
+        let stored = recipe.seal(id, self.repository.id_key());
+        let slot_length = usize::try_from(recipe.slot_length()).unwrap_or(usize::MAX);
+        // What the slot holds was counted with its blocks.
+        self.added_raw.fetch_add(stored.len() as u64, Ordering::Relaxed);
+        self.place(ChunkKind::Meta, id, slot_length, &stored)?;
+        Ok(true)
+    }
+
+    /// Returns whether the packed slot `id` of `length` bytes has a recipe that leads to it: one that
+    /// this session has stored, or one each of whose chunks is stored. With `is_reached` the caller
+    /// says that a snapshot reaches it, listed since the lease: then its chunks need no look
+    /// (FORMAT.md 7.1, 5).
+    pub fn knows_recipe(&self, id: ChunkId, length: u32, is_reached: bool) -> Result<Known> {
+        let index = self.repository.index();
+        if index.has_claimed(id, ChunkKind::Meta) {
+            return Ok(Known::Claimed);
+        }
+        if !index.may_contain(id) || index.find(id, ChunkKind::Meta)?.is_none() {
+            return Ok(Known::No);
+        }
+        if is_reached {
+            return Ok(Known::Reached);
+        }
+        let Ok(recipe) = self.repository.read_recipe(id, length) else {
+            return Ok(Known::Unusable);
+        };
+        for chunk in recipe.chunks() {
+            let is_there = index.has_claimed(chunk, ChunkKind::Data)
+                || index.find(chunk, ChunkKind::Data)?.is_some();
+            if !is_there {
+                return Ok(Known::Unusable);
+            }
+        }
+        Ok(Known::Stored { packer: recipe.packer })
+    }
+
+    /// Counts bytes of the source that were known in another form than a chunk of them.
+    pub fn count_known(&self, bytes: u64) {
+        self.known_raw.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Puts a stored chunk into the open pack of its kind.
+    fn place(&self, kind: ChunkKind, id: ChunkId, raw_length: usize, stored: &[u8]) -> Result<()> {
+        self.added_stored.fetch_add(stored.len() as u64, Ordering::Relaxed);
+        match kind {
+            ChunkKind::Data => self.data_chunks.fetch_add(1, Ordering::Relaxed),
+            ChunkKind::Meta => self.meta_chunks.fetch_add(1, Ordering::Relaxed),
+        };
+        let length = |bytes: usize| u32::try_from(bytes).expect("a chunk is below 4 GiB");
+        let place =
+            Place { id, stored_length: length(stored.len()), raw_length: length(raw_length) };
+        if self.options.dry_run { Ok(()) } else { self.append(kind, place, stored) }
     }
 
     fn lane(&self, kind: ChunkKind) -> &Mutex<PackBuffer> {

@@ -30,6 +30,13 @@ pub enum Event<'a> {
     Finding(&'a Finding),
     /// Something the user should know that is not a finding.
     Warning(&'a str),
+    /// A file some of whose slots could not be stored as recipes, for verbose output.
+    KeptPacked {
+        /// The file, as the source names it.
+        object: &'a str,
+        /// How many of its slots.
+        slots: u64,
+    },
     /// A path that a dry run would store or write, for verbose output.
     Would(&'a str),
 }

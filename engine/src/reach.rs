@@ -58,11 +58,17 @@ impl Reached {
 pub(crate) struct Reference {
     pub prefix: IdPrefix,
     pub kind: ChunkKind,
+    /// Whether it is a recipe, whose raw length is that of the packed slot.
+    pub is_recipe: bool,
     pub group: u32,
     pub reached: Reached,
 }
 
-/// The length of a reference as the sorter has it: prefix, kind, group, first, last, selected.
+/// Bits of the last byte.
+const SELECTED: u8 = 1;
+const IS_RECIPE: u8 = 2;
+
+/// The length of a reference as the sorter has it: prefix, kind, group, first, last, bits.
 pub(crate) const REFERENCE_LEN: usize = 20 + 1 + 4 + 4 + 4 + 1;
 
 impl Reference {
@@ -73,7 +79,8 @@ impl Reference {
         put(&mut record, 21, self.group);
         put(&mut record, 25, self.reached.first);
         put(&mut record, 29, self.reached.last);
-        record[33] = self.reached.is_selected.into();
+        record[33] |= if self.reached.is_selected { SELECTED } else { 0 };
+        record[33] |= if self.is_recipe { IS_RECIPE } else { 0 };
         record
     }
 
@@ -84,11 +91,12 @@ impl Reference {
         Reference {
             prefix,
             kind: if record[20] == 0 { ChunkKind::Data } else { ChunkKind::Meta },
+            is_recipe: record[33] & IS_RECIPE != 0,
             group: take(record, 21),
             reached: Reached {
                 first: take(record, 25),
                 last: take(record, 29),
-                is_selected: record[33] != 0,
+                is_selected: record[33] & SELECTED != 0,
                 times: 0,
             },
         }
@@ -148,6 +156,9 @@ struct Step {
     length: u64,
     reached: Reached,
 }
+
+/// Stands for the component of a step to a recipe; span lists have 0.
+const RECIPE: u32 = 1;
 
 /// Id, component, group and length are the key.
 const STEP_LEN: usize = 32 + 4 + 4 + 8 + 4 + 4 + 1 + 4;
@@ -229,7 +240,8 @@ impl Walk<'_> {
         let lists = self.lists_of(roots, visitor, &mut found)?;
         let chunks = self.read_lists(lists, roots, visitor, &mut found)?;
         let mut spans = self.read_manifests(chunks, roots, visitor, &mut found)?;
-        for _ in 0..LIST_DEPTH_MAX {
+        // Recipes come below the deepest list.
+        for _ in 0..=LIST_DEPTH_MAX {
             spans = self.read_spans(spans, roots, &mut found)?;
         }
         while let Some(step) = next_step(&mut spans)? {
@@ -268,7 +280,8 @@ impl Walk<'_> {
             for id in &root.named.snapshot.names {
                 let (prefix, kind) = (prefix_of(*id), ChunkKind::Meta);
                 let group = visitor.names_group(root.named);
-                found.push(Reference { prefix, kind, group, reached }.encode())?;
+                let is_recipe = false;
+                found.push(Reference { prefix, kind, is_recipe, group, reached }.encode())?;
             }
         }
         lists.finish()
@@ -316,7 +329,7 @@ impl Walk<'_> {
             let group = visitor.manifest_group(step.component);
             let read = self
                 .read(&mut last, &step, roots, "manifest list", || meta.manifest_list(step.id))?;
-            refer_to_meta(found, &step, group, read.is_there)?;
+            refer_to_meta(found, &step, group, false, read.is_there)?;
             for chunk in read.read.iter().flatten() {
                 chunks.push(Step { id: chunk.id, ..step }.encode())?;
             }
@@ -338,7 +351,7 @@ impl Walk<'_> {
             let group = visitor.manifest_group(step.component);
             let read = self
                 .read(&mut last, &step, roots, "manifest chunk", || meta.manifest_chunk(step.id))?;
-            refer_to_meta(found, &step, group, read.is_there)?;
+            refer_to_meta(found, &step, group, false, read.is_there)?;
             for entry in read.read.iter().flatten() {
                 let group = visitor.entry(step.component, entry, &step.reached);
                 refer(found, &mut spans, &Step { group, ..step }, entry.extents())?;
@@ -358,9 +371,16 @@ impl Walk<'_> {
         let mut deeper = Sorter::distinct(self.spill);
         let mut last = Last::none();
         while let Some(step) = next_step(&mut spans)? {
-            let read = self
-                .read(&mut last, &step, roots, "span list", || meta.list(step.id, step.length))?;
-            refer_to_meta(found, &step, step.group, read.is_there)?;
+            let is_recipe = step.component == RECIPE;
+            let noun = if is_recipe { "recipe" } else { "span list" };
+            let read = self.read(&mut last, &step, roots, noun, || match is_recipe {
+                true => {
+                    let length = u32::try_from(step.length).unwrap_or(u32::MAX);
+                    Ok(meta.recipe(step.id, length)?.extents().copied().collect())
+                }
+                false => meta.list(step.id, step.length),
+            })?;
+            refer_to_meta(found, &step, step.group, is_recipe, read.is_there)?;
             if let Some(extents) = &read.read {
                 refer(found, &mut deeper, &step, extents)?;
             }
@@ -373,13 +393,14 @@ fn refer_to_meta(
     found: &mut Sorter<REFERENCE_LEN>,
     step: &Step,
     group: u32,
+    is_recipe: bool,
     is_there: bool,
 ) -> Result<()> {
     if !is_there {
         return Ok(());
     }
-    let (prefix, reached) = (prefix_of(step.id), step.reached);
-    found.push(Reference { prefix, kind: ChunkKind::Meta, group, reached }.encode())
+    let (prefix, kind, reached) = (prefix_of(step.id), ChunkKind::Meta, step.reached);
+    found.push(Reference { prefix, kind, is_recipe, group, reached }.encode())
 }
 
 fn refer(
@@ -391,13 +412,19 @@ fn refer(
     for extent in extents {
         match *extent {
             Extent::Chunk { id, .. } | Extent::Slice { id, .. } => {
-                let (prefix, group, reached) = (prefix_of(id), step.group, step.reached);
-                found.push(Reference { prefix, kind: ChunkKind::Data, group, reached }.encode())?;
+                let (prefix, kind, is_recipe) = (prefix_of(id), ChunkKind::Data, false);
+                let (group, reached) = (step.group, step.reached);
+                found.push(Reference { prefix, kind, is_recipe, group, reached }.encode())?;
             }
             Extent::List { id, length } => {
                 // Content is told apart by group alone, and not counted.
                 let reached = Reached { times: 0, ..step.reached };
                 spans.push(Step { id, component: 0, length, reached, ..*step }.encode())?;
+            }
+            Extent::Recipe { id, length } => {
+                let reached = Reached { times: 0, ..step.reached };
+                let (component, length) = (RECIPE, length.into());
+                spans.push(Step { id, component, length, reached, ..*step }.encode())?;
             }
             Extent::Zero { .. } | Extent::Hole { .. } | Extent::Lost { .. } => {}
         }

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::{Backend, Key, Space};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::config::{Config, CutterParameters, FeatureRecord, from_json, to_json};
+use crate::format::config::{
+    Config, CutterParameters, FeatureRecord, SlotParameters, from_json, to_json,
+};
 use crate::format::index::Index;
+use crate::format::recipe::Recipe;
 use crate::format::{
-    ChunkKind, FEATURE_ZSTD, Header, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX, feature_bits,
-    open_record, open_record_of, seal_record,
+    ChunkKind, FEATURE_RECIPES, FEATURE_ZSTD, Header, KNOWN_FEATURES, ObjectKind, RECORD_BYTES_MAX,
+    feature_bits, open_record, open_record_of, seal_record,
 };
 use crate::id::{ChunkId, IdKey, IndexId, PackId, RepositoryId, SessionId, hash_stored, random};
 use crate::index::{CachePlace, ChunkIndex, IndexReport, Location};
@@ -25,6 +28,8 @@ use crate::progress::{Event, Observer};
 pub struct CreateOptions {
     /// How content is cut.
     pub cutter: CutterParameters,
+    /// How slots of segment files are stored.
+    pub slots: SlotParameters,
     /// The size packs are filled to, in bytes.
     pub pack_bytes: u32,
     /// The present time, RFC 3339.
@@ -65,6 +70,7 @@ impl Repository {
     /// Fails with `AlreadyExists` when there is one, `Invalid` when the options make no sense.
     pub fn create(backend: &dyn Backend, options: &CreateOptions) -> Result<RepositoryId> {
         options.cutter.validate("cutter")?;
+        options.slots.validate("slots")?;
         validate_pack_bytes(options.pack_bytes, options.cutter.max_bytes, "pack size")?;
         refuse_orphans(backend)?;
         let repository = RepositoryId(random());
@@ -74,6 +80,7 @@ impl Repository {
             repository,
             id_key: ChunkId(random()).to_string(),
             cutter: options.cutter.clone(),
+            slots: options.slots.clone(),
             pack_bytes: options.pack_bytes,
             encryption: "none".to_owned(),
             created: options.now.clone(),
@@ -159,7 +166,7 @@ impl Repository {
     /// Returns the required-feature bits of packs with chunks of a kind.
     pub fn pack_features(&self, kind: ChunkKind) -> u64 {
         match kind {
-            ChunkKind::Data => feature_bits(&[FEATURE_ZSTD]),
+            ChunkKind::Data => feature_bits(&[FEATURE_ZSTD, FEATURE_RECIPES]),
             ChunkKind::Meta => feature_bits(&KNOWN_FEATURES),
         }
     }
@@ -236,27 +243,71 @@ impl Repository {
         kind: ChunkKind,
         decompressor: &mut Decompressor,
     ) -> Result<Vec<u8>> {
+        self.read_copy(id, kind, &mut |stored, location| {
+            self.open_chunk(id, stored, location, decompressor).map(<[u8]>::to_vec)
+        })
+    }
+
+    /// Fills `raw` with the raw bytes of a chunk that must be as long.
+    ///
+    /// Fails as [`Repository::read_chunk`].
+    pub fn read_chunk_into(
+        &self,
+        id: ChunkId,
+        kind: ChunkKind,
+        decompressor: &mut Decompressor,
+        raw: &mut [u8],
+    ) -> Result<()> {
+        self.read_copy(id, kind, &mut |stored, location| {
+            if location.raw_length as usize != raw.len() {
+                let (expected, found) = (raw.len(), location.raw_length);
+                let problem = format!("{expected} raw bytes expected, found {found}");
+                return Err(damaged(id, location, &problem));
+            }
+            self.open_chunk_into(id, stored, location, decompressor, raw)
+        })
+    }
+
+    /// Reads the recipe of a packed slot, with whose id and length it was stored.
+    ///
+    /// Fails as [`Repository::read_chunk`].
+    pub fn read_recipe(&self, id: ChunkId, length: u32) -> Result<Recipe> {
+        self.read_copy(id, ChunkKind::Meta, &mut |stored, location| {
+            if location.raw_length != length {
+                let problem = format!("{length} raw bytes expected, found {}", location.raw_length);
+                return Err(damaged(id, location, &problem));
+            }
+            self.open_recipe(id, stored, location)
+        })
+    }
+
+    /// Reads the first copy of a chunk that `open` can open.
+    fn read_copy<T>(
+        &self,
+        id: ChunkId,
+        kind: ChunkKind,
+        open: &mut dyn FnMut(&[u8], &Location) -> Result<T>,
+    ) -> Result<T> {
         let mut last = None;
         self.find(id, kind)?;
         for location in self.index.locations(id, kind)? {
-            let read = self
-                .backend
-                .get_range(
-                    &Key::Pack(location.pack),
-                    location.offset.into(),
-                    location.stored_length as usize,
-                )
-                .and_then(|stored| {
-                    self.open_chunk(id, &stored, &location, decompressor).map(<[u8]>::to_vec)
-                });
-            match read {
-                Ok(raw) => return Ok(raw),
+            let (offset, length) = (location.offset.into(), location.stored_length as usize);
+            let stored = self.backend.get_range(&Key::Pack(location.pack), offset, length);
+            match stored.and_then(|stored| open(&stored, &location)) {
+                Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("chunk {id}"), "no index object names it")
         }))
+    }
+
+    /// Returns the recipe of a stored chunk that was read from `location`. That it leads to the slot
+    /// of its id is seen when it is followed.
+    pub fn open_recipe(&self, id: ChunkId, stored: &[u8], location: &Location) -> Result<Recipe> {
+        Recipe::open(stored, id, location.raw_length, &self.id_key)
+            .map_err(|error| damaged(id, location, &error.to_string()))
     }
 
     /// Returns the verified raw bytes of a stored chunk that was read from `location`.
@@ -434,6 +485,7 @@ pub fn read_config(backend: &dyn Backend) -> Result<Config> {
         ));
     }
     config.cutter.validate("config")?;
+    config.slots.validate("config")?;
     validate_pack_bytes(config.pack_bytes, config.cutter.max_bytes, "config")?;
     Ok(config)
 }

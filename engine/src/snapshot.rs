@@ -125,8 +125,8 @@ pub struct Chosen {
 /// Finds the snapshot a user means: an id, a prefix of one that is unique, `latest`, or
 /// `latest~N`, the Nth before the latest; `latest` among those the filter allows.
 ///
-/// With `good_only`, `latest` passes over snapshots that are not complete. Without, it warns when
-/// the newest is not. Fails with `NotFound` or `Invalid` (ambiguous).
+/// With `good_only`, `latest` passes over snapshots that are not complete or whose proof is refuted.
+/// Whatever is chosen, it warns when it is one of these. Fails with `NotFound` or `Invalid` (ambiguous).
 pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool) -> Result<Chosen> {
     let object = format!("snapshot {wanted:?}");
     let missing = |problem: &str| Error::new(ErrorKind::NotFound, object.clone(), problem);
@@ -138,21 +138,13 @@ pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool)
                 .map_err(|_| missing("latest~N expected, N a number of snapshots to go back"))?,
             _ => return Err(missing("latest or latest~N expected")),
         };
-        let good = |named: &&Named| named.snapshot.state == SnapshotState::Complete;
         let allowed = listing.snapshots.iter().rev().filter(|n| filter.allows(&n.snapshot));
         let named = allowed
-            .filter(|named| !good_only || good(named))
+            .filter(|named| !good_only || named.snapshot.is_good())
             .nth(back)
             .ok_or_else(|| missing("the repository has no such snapshot"))?;
-        let mut warnings = Vec::new();
-        if !good(&named) {
-            warnings.push(format!(
-                "snapshot {} of {} is {}, not complete",
-                named.id.short(),
-                named.snapshot.time,
-                named.snapshot.state.name()
-            ));
-        }
+        let of_time = format!(" of {}", named.snapshot.time);
+        let mut warnings = Vec::from_iter(not_good(named, &of_time));
         if !listing.findings.is_empty() {
             warnings.push(format!(
                 "{} snapshot object(s) cannot be read; the latest one may be among them",
@@ -167,11 +159,7 @@ pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool)
         listing.snapshots.iter().filter(|named| named.id.to_string().starts_with(wanted));
     match (wanted.is_empty(), matching.next(), matching.next()) {
         (false, Some(named), None) => {
-            let state = named.snapshot.state;
-            let warning = (state != SnapshotState::Complete).then(|| {
-                format!("snapshot {} is {}, not complete", named.id.short(), state.name())
-            });
-            Ok(Chosen { named: named.clone(), warning })
+            Ok(Chosen { named: named.clone(), warning: not_good(named, "") })
         }
         (false, Some(_), Some(_)) => Err(Error::new(
             ErrorKind::Invalid,
@@ -180,6 +168,21 @@ pub fn choose(listing: &Listing, wanted: &str, filter: &Filter, good_only: bool)
         )),
         _ => Err(missing("the repository has no such snapshot")),
     }
+}
+
+/// Says what is known to be wrong with a snapshot; `None` when nothing is.
+fn not_good(named: &Named, of_time: &str) -> Option<String> {
+    let snapshot = &named.snapshot;
+    let wrong = match (snapshot.state, snapshot.is_refuted()) {
+        (SnapshotState::Complete, false) => return None,
+        (SnapshotState::Complete, true) => {
+            "refuted: its files do not fit together, as check --columnstore says in detail"
+                .to_owned()
+        }
+        (state, false) => format!("{}, not complete", state.name()),
+        (state, true) => format!("{}, not complete, and refuted", state.name()),
+    };
+    Some(format!("snapshot {}{of_time} is {wrong}", named.id.short()))
 }
 
 /// Says which source `latest` was chosen from, when the filter allows several.

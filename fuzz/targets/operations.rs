@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use colvault_engine::compress::Compression;
+use colvault_engine::packer::Packers;
 use colvault_engine::backend::{Backend, MemoryBackend};
 use colvault_engine::backup::{BackupOptions, Group, backup};
 use colvault_engine::check::{CheckOptions, check};
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{CutterParameters, SlotParameters};
 use colvault_engine::index::CachePlace;
 use colvault_engine::pattern::Patterns;
 use colvault_engine::progress::{Cancel, NullObserver};
@@ -64,6 +66,9 @@ fn back_up(backend: Arc<dyn Backend>, root: &Path) {
         ignore_inode: false,
         force: false,
         fail_on_corruption: false,
+        slots: None,
+        compression: Compression::Default,
+        packers: &Packers,
         dry_run: false,
         prove: false,
         threads: 1,
@@ -85,6 +90,7 @@ fn examine(backend: Arc<dyn Backend>) -> Vec<Files> {
     let options = CheckOptions {
         read_trailers: true,
         read_data_percent: Some(100.0),
+        packers: &Packers,
         threads: 1,
         cancel: Cancel::default(),
     };
@@ -103,6 +109,7 @@ fn examine(backend: Arc<dyn Backend>) -> Vec<Files> {
             sparse: false,
             numeric_ids: true,
             dry_run: false,
+            packers: &Packers,
             threads: 1,
             cancel: Cancel::default(),
         };
@@ -141,6 +148,7 @@ fuzz_target!(|input: (Vec<Edit>, Vec<Edit>, u8)| {
             max_bytes: 4096,
             ..CutterParameters::default()
         },
+        slots: SlotParameters::default(),
         pack_bytes: 8192,
         now: "2026-01-01T00:00:00Z".into(),
         program: "fuzz".into(),

@@ -2,7 +2,7 @@
 #![no_main]
 use colvault_engine::columnstore::SegmentPath;
 use colvault_engine::columnstore::segment::{
-    BLOCK_BYTES, MAGIC, SLOT_BYTES_MAX, Segment, SlotHead, SlotState, checksum, header_length,
+    BLOCK_BYTES, MAGIC, Packing, SLOT_BYTES_MAX, Segment, SlotHead, SlotState, checksum, header_length,
     verify_slot,
 };
 use libfuzzer_sys::fuzz_target;
@@ -43,14 +43,22 @@ fuzz_target!(|input: (u64, Vec<u64>, Vec<u64>, Vec<u8>)| {
     hold(&header, u64::MAX);
 
     let _ = SegmentPath::parse(&bytes);
-    if let SlotState::Holds = verify_slot(&bytes, 0, 0, 2) {
-        let head = SlotHead::decode(&bytes).unwrap();
-        let end = head.payload_end(bytes.len()).unwrap();
-        assert_eq!(checksum(&bytes[9..end]), head.checksum);
+    const PACKINGS: [Packing; 2] = [Packing::Snappy, Packing::Lz4];
+    for packing in [None, Some(Packing::Snappy), Some(Packing::Lz4)] {
+        if let SlotState::Holds = verify_slot(&bytes, 0, 0, packing) {
+            let head = SlotHead::decode(&bytes).unwrap();
+            let end = head.payload_end(bytes.len()).unwrap();
+            assert_eq!(checksum(&bytes[9..end]), head.checksum);
+            let found = Packing::of_signature(head.signature);
+            assert!(found.is_some() && (packing.is_none() || packing == found));
+        }
+        for written in PACKINGS {
+            let mut slot = vec![written.signature()];
+            slot.extend(checksum(&bytes).to_le_bytes());
+            slot.extend((bytes.len() as u32).to_le_bytes());
+            slot.extend(&bytes);
+            let holds = !bytes.is_empty() && packing.is_none_or(|packing| packing == written);
+            assert_eq!(verify_slot(&slot, 0, 0, packing) == SlotState::Holds, holds);
+        }
     }
-    let mut slot = vec![0xfd];
-    slot.extend(checksum(&bytes).to_le_bytes());
-    slot.extend((bytes.len() as u32).to_le_bytes());
-    slot.extend(&bytes);
-    assert_eq!(verify_slot(&slot, 0, 0, 2) == SlotState::Holds, !bytes.is_empty());
 });

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use colvault_engine::backend::{Backend, LocalBackend, MemoryBackend, Space};
 use colvault_engine::error::ErrorKind;
+use colvault_engine::format::config::SlotParameters;
 use colvault_engine::id::SessionId;
 use colvault_engine::index::CachePlace;
 use colvault_engine::repository::{CreateOptions, Repository};
@@ -244,6 +245,7 @@ fn open_or_create(place: &Path) -> Store {
     let backend = LocalBackend::create(&root).unwrap();
     let options = CreateOptions {
         cutter: Default::default(),
+        slots: SlotParameters::default(),
         pack_bytes: PACK_BYTES,
         now: now(),
         program: "child".to_owned(),

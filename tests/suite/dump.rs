@@ -18,6 +18,7 @@ use colvault_engine::format::{self, ChunkKind, Header, ObjectKind};
 use colvault_engine::id::{ChunkId, IdKey, PackId, SessionId, hash_stored, random};
 use colvault_engine::index::CachePlace;
 use colvault_engine::manifest::{ManifestWriter, MetaStore};
+use colvault_engine::packer::Packers;
 use colvault_engine::progress::{Cancel, NullObserver};
 use colvault_engine::testing::trees::{Random, mixed_bytes, write_tree};
 
@@ -33,6 +34,7 @@ fn dump_to(store: &Store, path: Option<&[u8]>, out: &mut dyn Write) -> Result<Du
         components: Vec::new(),
         path: path.map(<[u8]>::to_vec),
         archive: false,
+        packers: &Packers,
         threads: 3,
         cancel: Cancel::default(),
     };

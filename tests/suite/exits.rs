@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use crate::support::compare::{self, Leave, assert_equal};
 use crate::support::deployment::{DBROOT, Deployment, SEGMENT};
+use crate::support::nights::bundled;
 use crate::support::program::{
     Place, Ran, Started, Transcript, listing, names, program, run_other, write,
 };
@@ -195,6 +196,7 @@ fn what_is_no_usable_repository_is_told() {
     told.run(1, "init -r @/a-file/below");
     told.run(1, "init -r @/foreign");
     told.run(1, "init -r @/empty --chunk-size-min 64");
+    told.run(1, "init -r @/empty --slot-block-size 96");
     assert!(names(&place.path("empty")).is_empty(), "nothing is made of options without sense");
     assert_eq!(listing(&place.path("foreign")), foreign, "nothing was touched");
     assert_eq!(fs::read(place.path("a-file")).unwrap(), b"not a directory");
@@ -240,6 +242,39 @@ fn resealed(record: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     change(&mut content);
     let checksum = colvault_engine::id::hash_stored(&[&content]);
     [content, checksum.to_vec()].concat()
+}
+
+/// Catches a restore that begins without a slot packer that it will need, and a snapshot of a later
+/// program that cannot even be listed.
+#[test]
+fn an_unknown_packer_is_told_before_anything_is_written() {
+    let place = Place::new();
+    let nights = bundled(&place.path(""), 1);
+    let live = nights[0].file_name().unwrap().to_str().unwrap();
+    place.expect(0, "init -r @/repository");
+    place.expect(0, &format!("backup -r @/repository --root @/{live} --host db1"));
+    let snapshot = place.path("repository/snapshots").join(&place.snapshots("repository")[0]);
+    let good = fs::read(&snapshot).unwrap();
+    let later = resealed(&good, |bytes| {
+        let at = bytes.windows(8).position(|name| name == b"snappy-1").expect("it is needed");
+        bytes[at..at + 8].copy_from_slice(b"snappy-9");
+    });
+    fs::write(&snapshot, later).unwrap();
+    for command in [
+        "restore latest --target @/back",
+        "restore latest --target @/back --dry-run",
+        "restore latest --target @/back --component config",
+        "dump latest --output @/back",
+    ] {
+        place
+            .expect(13, &format!("-r @/repository {command}"))
+            .complains("it needs the slot packer \"snappy-9\", which this program lacks");
+        assert!(!place.path("back").exists(), "{command}");
+    }
+    place.expect(0, "snapshots -r @/repository");
+    place.expect(0, "ls -r @/repository latest");
+    fs::write(&snapshot, good).unwrap();
+    place.expect(0, "restore -r @/repository latest --target @/back");
 }
 
 /// Catches damage that is not told by name, or ends with another code than 20; a restore that
@@ -288,6 +323,7 @@ fn findings_end_with_3_and_mark_the_snapshot() {
     let mut told = Transcript::new(&place);
     told.run(0, "init -r @/repository");
     let backup = "backup -r @/repository --root @/live --host db1";
+    told.run(0, &format!("{backup} -q"));
     deployment.file(&format!("{SEGMENT}.chk"), b"old");
     told.run(3, backup);
     symlink("/far/away", deployment.path("var/lib/mysql/far")).unwrap();

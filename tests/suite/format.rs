@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use colvault_engine::columnstore::segment::checksum;
 use colvault_engine::compress::{Compressor, Decompressor};
 use colvault_engine::format::extent::{self, Extent};
 use colvault_engine::format::index::{Index, IndexedPack};
@@ -15,9 +16,16 @@ use colvault_engine::format::names::{self, Column, Table};
 use colvault_engine::format::pack::{
     FOOTER_LEN, Place, decode_footer, decode_trailer, encode_trailer,
 };
+use colvault_engine::format::recipe::{Recipe, content_hash};
 use colvault_engine::format::segment::{CompressedFacts, SegmentFacts};
-use colvault_engine::format::{ChunkKind, Header, ObjectKind, open_record, seal_record};
+use colvault_engine::format::{
+    ChunkKind, FEATURE_RECIPES, FEATURE_ZSTD, Header, ObjectKind, feature_bits, open_record,
+    seal_record,
+};
 use colvault_engine::id::{ChunkId, IdKey, PackId, RepositoryId, SessionId, hash_stored};
+use colvault_engine::packer::{Pack, Packer, Packers};
+use colvault_engine::recipe::{Rebuilt, rebuild};
+use colvault_engine::transform::Transform;
 
 /// Returns the bytes of every hex block of the document, by name.
 fn examples() -> BTreeMap<String, Vec<u8>> {
@@ -74,7 +82,8 @@ fn header_and_record_are_as_documented() {
 fn pack_and_index_are_as_documented() {
     let examples = examples();
     let place = Place { id: colvault_chunk(), stored_length: 9, raw_length: 8 };
-    let mut pack = header(ObjectKind::DataPack, 1).encode().to_vec();
+    let features = feature_bits(&[FEATURE_ZSTD, FEATURE_RECIPES]);
+    let mut pack = header(ObjectKind::DataPack, features).encode().to_vec();
     pack.extend_from_slice(b"\0colvault");
     pack.extend(encode_trailer(&[place]));
     assert_eq!(pack, examples["pack"]);
@@ -103,6 +112,37 @@ fn a_stored_chunk_is_read_as_documented() {
     assert_eq!(out[0], stored[0], "the same codec is chosen");
 }
 
+/// Catches a transform whose bytes differ from the document.
+#[test]
+fn typed_chunks_are_as_documented() {
+    let examples = examples();
+    let mut values: Vec<u8> =
+        [1000u32, 1003, 1001].into_iter().flat_map(u32::to_le_bytes).collect();
+    values.push(0xff);
+    let mut strings = vec![0; 8192];
+    strings[..2].copy_from_slice(&8160u16.to_le_bytes());
+    for (n, word) in [8192u16, 8184, 8178, 0xffff].into_iter().enumerate() {
+        strings[10 + 2 * n..][..2].copy_from_slice(&word.to_le_bytes());
+    }
+    strings[8178..].copy_from_slice(b"recipecolvault");
+    for (name, raw) in [("typed-chunk", &values), ("strings-chunk", &strings)] {
+        let stored = &examples[name];
+        let length = u32::try_from(raw.len()).unwrap();
+        assert_eq!(Decompressor::new().open(stored, length, "example").unwrap(), raw, "{name}");
+        let mut out = Vec::new();
+        let transform = Transform::from_byte(stored[1]).unwrap();
+        transform.apply(raw, &mut out);
+        match stored[2] {
+            0 => assert_eq!(stored[3..], out),
+            _ => {
+                let mut again = Vec::new();
+                Compressor::new().store_typed(raw, transform, &mut again);
+                assert_eq!(stored[..3], again[..3], "{name}: {again:02x?}");
+            }
+        }
+    }
+}
+
 /// Catches an extent or entry encoding that differs from the document.
 #[test]
 fn manifests_and_span_lists_are_as_documented() {
@@ -114,6 +154,7 @@ fn manifests_and_span_lists_are_as_documented() {
         Extent::Zero { length: 4096 },
         Extent::Hole { length: 1 << 20 },
         Extent::Lost { length: 512 },
+        Extent::Recipe { id: key().chunk_id(&slot()), length: 8192 },
     ];
     let length = extents.iter().map(Extent::length).sum();
     assert_eq!(extent::encode_list(&extents), examples["span-list"]);
@@ -162,6 +203,49 @@ fn manifests_and_span_lists_are_as_documented() {
     let chunks = vec![ChunkRef { id: key().chunk_id(&chunk), entries: 2, first_path: Vec::new() }];
     assert_eq!(manifest::encode_list(&chunks), examples["manifest-list"]);
     assert_eq!(manifest::decode_list(&examples["manifest-list"]), Ok(chunks));
+}
+
+/// The slot of FORMAT.md 5.5: `colvault`, packed.
+fn slot() -> Vec<u8> {
+    let mut payload = Vec::new();
+    assert!(Packers.pack(Packer::SnappyV1, b"colvault", &mut payload));
+    let mut slot = vec![Packer::SnappyV1.packing().signature()];
+    slot.extend_from_slice(&checksum(&payload).to_le_bytes());
+    slot.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    slot.extend_from_slice(&payload);
+    slot.resize(8192, 0);
+    slot
+}
+
+/// Catches a recipe whose bytes differ from the document, or that no longer makes the slot that the
+/// document says.
+#[test]
+fn a_recipe_is_as_documented() {
+    let example = examples().remove("recipe").expect("5.5 has it");
+    let (slot, key) = (slot(), key());
+    let id = key.chunk_id(&slot);
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FORMAT.md")).unwrap();
+    let head: Vec<String> = slot[..19].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(document.contains(&head.join(" ")), "the document shows the slot: {head:?}");
+    assert!(document.contains(&id.to_string()), "the document names the slot's id: {id}");
+    let recipe = Recipe {
+        packer: Packer::SnappyV1.number(),
+        payload_length: 10,
+        content: content_hash(b"colvault", &key),
+        blocks: vec![Extent::Chunk { id: colvault_chunk(), length: 8 }],
+        padding: vec![Extent::Zero { length: 8192 - 19 }],
+    };
+    assert_eq!(recipe.seal(id, &key), example);
+    assert_eq!(Recipe::open(&example, id, 8192, &key).as_ref(), Ok(&recipe));
+    let mut made = Vec::new();
+    let fetch = &mut |chunk, out: &mut [u8]| {
+        assert_eq!(chunk, colvault_chunk());
+        out.copy_from_slice(b"colvault");
+        Ok(())
+    };
+    let rebuilt = rebuild(id, &recipe, &key, &Packers, fetch, &mut made).unwrap();
+    assert_eq!((rebuilt, made), (Rebuilt::Same, slot));
 }
 
 /// Catches names of columns whose bytes differ from the document.

@@ -95,6 +95,7 @@ struct Initialized {
     encryption: String,
     pack_bytes: u32,
     chunker: Chunker,
+    slots: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,6 +180,14 @@ struct Figures {
     pages_verified: u64,
     pages_known: u64,
     pages_not_verifiable: u64,
+    slots_recipe_known: u64,
+    slots_unpacked: u64,
+    slots_unpacked_bytes: u64,
+    slots_recipe_new: u64,
+    slots_not_unpacked: u64,
+    slots_packed_otherwise: u64,
+    slots_not_whole: u64,
+    slots_not_tried: u64,
 }
 
 /// The summary of a backup without its [`Figures`], which stand in the same object.
@@ -188,6 +197,8 @@ struct BackupRest {
     total_duration: f64,
     snapshot_id: Option<String>,
     dry_run: bool,
+    slots: String,
+    packers: Vec<String>,
     parent: Option<String>,
     state: String,
     kind: String,
@@ -214,6 +225,8 @@ impl<'de> Deserialize<'de> for BackupSummary {
             "total_duration",
             "snapshot_id",
             "dry_run",
+            "slots",
+            "packers",
             "parent",
             "state",
             "kind",
@@ -295,6 +308,7 @@ struct Snapshot {
     hostname: String,
     tags: Vec<String>,
     program_version: String,
+    packers: Vec<String>,
     summary: Figures,
     id: String,
     short_id: String,
@@ -461,11 +475,10 @@ fn figures_of_a_backup_agree_with_the_file_system() {
     assert_eq!(created.pack_bytes, 64 << 20);
     let chunker = &created.chunker;
     assert_eq!((chunker.algorithm.as_str(), chunker.normalization), ("fastcdc-2020", 1));
-    let sizes = [chunker.min_bytes, chunker.average_bytes, chunker.max_bytes];
-    assert_eq!(sizes, [16 << 10, 64 << 10, 256 << 10]);
-    let slots = chunker.slots.as_ref().unwrap();
-    let sizes = [slots.min_bytes, slots.average_bytes, slots.max_bytes];
-    assert_eq!(sizes, [8 << 10, 32 << 10, 128 << 10]);
+    let (c, s) = (chunker, chunker.slots.as_ref().unwrap());
+    assert_eq!([c.min_bytes, c.average_bytes, c.max_bytes], [16 << 10, 64 << 10, 256 << 10]);
+    assert_eq!([s.min_bytes, s.average_bytes, s.max_bytes], [8 << 10, 32 << 10, 128 << 10]);
+    assert_eq!(created.slots, serde_json::json!({"form": "recipe", "block_bytes": 65_536}));
 
     wait_until_not_racy();
     let tried = back_up(&place, 0, "--dry-run --verbose");
@@ -476,6 +489,8 @@ fn figures_of_a_backup_agree_with_the_file_system() {
     assert_eq!(would.collect::<Vec<_>>(), ["config", "datadir", "dbroot/1"]);
     let tried = tried.summary();
     assert!(tried.rest.dry_run && tried.rest.snapshot_id.is_none());
+    // Its segment files have no slots, so no packer is needed.
+    assert_eq!((tried.rest.slots.as_str(), tried.rest.packers.len()), ("recipe", 0));
 
     let lines = back_up(&place, 0, "--tag a,b");
     let notes = lines.texts().join("\n");
@@ -583,6 +598,7 @@ fn snapshots_say_what_they_hold_and_what_they_lack() {
         ("deployment", "shared-local")
     );
     assert_eq!(snapshot.tags, ["a", "b"]);
+    assert_eq!(snapshot.packers, summary.rest.packers);
     assert_eq!((snapshot.state.as_str(), &snapshot.parent), ("partial", &None));
     assert_eq!(snapshot.time, snapshot.summary.backup_start);
     assert!(snapshot.program_version.starts_with("colvault "));

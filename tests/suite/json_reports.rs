@@ -86,6 +86,8 @@ struct GroupStats {
     table: Option<String>,
     column: Option<String>,
     oid: Option<u32>,
+    #[serde(default)]
+    oids: Vec<u32>,
     class: Option<String>,
     total_restore_size: u64,
     total_file_count: u64,
@@ -395,6 +397,9 @@ fn messages_have_known_fields_and_true_figures() {
             _ => (Some("calpontsys.systable".to_owned()), Some("oid 1001".to_owned()), None),
         };
         assert!(named.contains(&of_catalog), "{named:?}");
+        let of_columns =
+            rows.iter().filter(|row| matches!(row, Message::GroupStats(row) if row.oids == [1001]));
+        assert_eq!(of_columns.count() > 0, by == "column");
     }
 
     let ran = place.expect(0, "diff -r @/repository --json latest~1 latest").silent();

@@ -302,8 +302,16 @@ fn a_table_is_listed_found_and_restored_by_name() {
     let names = reader::read(&nights[0]).names;
     let orders = files_of(&names, "dw.orders", &nights[3]);
     assert_eq!(orders.len(), 12, "nine columns, three dictionaries");
+    // Beside each path stands its column.
     let below = |line: &str| -> Option<PathBuf> {
-        Some(line.trim().strip_prefix(&format!("/{DBROOT}/"))?.into())
+        let (path, column) = line.trim().strip_prefix(&format!("/{DBROOT}/"))?.split_once("  ")?;
+        let name = name_of(GroupBy::Column, &names, path.as_bytes());
+        let is_dictionary = column.strip_suffix(" (dictionary)");
+        assert_eq!(is_dictionary.unwrap_or(column), name);
+        let oids = names.iter().filter(|(_, of)| **of == name).map(|(oid, _)| *oid);
+        let own = crate::support::proof::segment(oids.min().unwrap());
+        assert_eq!(is_dictionary.is_some(), own != path, "a dictionary is made after its column");
+        Some(path.into())
     };
     let listed = place.expect(0, "ls -r @/repository latest --table dw.orders").silent().out;
     assert_eq!(listed.lines().filter_map(below).collect::<BTreeSet<_>>(), orders);
@@ -337,12 +345,21 @@ fn a_table_is_listed_found_and_restored_by_name() {
         ("ls -r @/repository latest --table DW.orders", "found dw.orders"),
         ("find -r @/repository --table dw.sales2020", "found dw.sales2019"),
         ("restore -r @/repository latest --table app.users --target @/x", "found none like it"),
-        ("restore -r @/repository latest --table orders --target @/x", "SCHEMA.TABLE expected"),
+        ("ls -r @/repository latest --table app.users", "only tables of ColumnStore have names"),
+        ("ls -r @/repository latest --table calpontsys.systable", "find --oid takes 1001"),
     ] {
         // The newest snapshot does not have sales2019 any more; an older one is searched too.
         let line = line.replace("find -r", "find -s latest~1 -r");
         place.expect(1, &line).complains(said);
     }
+    for (line, said) in [
+        ("restore -r @/repository latest --table orders --target @/x", "SCHEMA.TABLE expected"),
+        ("ls -r @/repository latest --table dw.[", "table \"dw.[\": SCHEMA.TABLE with a glob"),
+    ] {
+        place.expect(2, line).complains(said);
+    }
+    let used = place.expect(1, restore).complains("an empty directory expected");
+    assert!(!used.err.contains("--delta"), "it cannot be used with --table: {}", used.err);
     let delta = "restore -r @/repository latest --table dw.orders --delta --target @/table";
     place.expect(2, delta).complains("cannot be used with");
     place
@@ -379,10 +396,96 @@ fn lost_names_are_found_and_stored_again() {
     let lacks: Vec<&str> = lacks.map(|finding| finding.object.as_str()).collect();
     assert_eq!(lacks, [format!("snapshot {} names", report.id.unwrap().short())]);
     place.expect(20, "check -r @/repository");
-    place.expect(1, "ls -r @/repository latest --table dw.orders").complains("cannot open");
+    let lost = "its names of tables cannot be had from the repository";
+    place.expect(20, "ls -r @/repository latest --table dw.orders").complains(lost);
+    let restore = "restore -r @/repository latest --table dw.orders --target @/x";
+    place.expect(20, restore).complains(lost);
+    place.expect(20, "find -r @/repository --table dw.orders").complains(lost);
     let again = back_up(&store, &nights[0]);
     assert_eq!(again.snapshot.names, [id]);
     let named = store.named(again.id.unwrap());
     assert_eq!(named.snapshot.names, [id]);
     assert!(load(&store, &again, true).tables().len() == 7);
+}
+
+/// Catches a repository that is called damaged when the catalog made no sense in the source already; a
+/// search that passes over snapshots and says it is complete; and a table that is said to be nowhere
+/// while some names could not be read.
+#[test]
+fn names_that_the_source_spoilt_are_no_damage_of_the_repository() {
+    require_root("files of the server's user");
+    let place = Place::new();
+    let nights = bundled(&place.path(""), 1);
+    place.expect(0, "init -r @/repository");
+    let backup = "backup -r @/repository --root @/night0 --host db1 -q";
+    place.expect(0, backup);
+    let map = nights[0].join(DBROOT).join("systemFiles/dbrm/BRM_saves_em");
+    let whole = fs::read(&map).unwrap();
+    let mut spoilt = whole.clone();
+    spoilt[1] ^= 1;
+    fs::write(&map, spoilt).unwrap();
+    place.expect(3, backup);
+    fs::write(&map, &whole).unwrap();
+    let column = nights[0].join(DBROOT).join("000.dir/000.dir/003.dir/255.dir/000.dir/FILE000.cdf");
+    fs::remove_file(&column).unwrap();
+    place.expect(3, backup);
+    let said = "names of tables expected, its system catalog made no sense when it was backed up";
+    for snapshot in ["latest", "latest~1"] {
+        let of_table = format!("-r @/repository {snapshot} --table dw.orders");
+        place.expect(1, &format!("ls {of_table}")).complains(said);
+        place.expect(1, &format!("restore {of_table} --target @/x")).complains(said);
+        let find = format!("find -r @/repository -s {snapshot} --table dw.orders");
+        place.expect(1, &find).complains(said);
+    }
+    let found = place.expect(0, "find -r @/repository --table dw.orders --json").out;
+    let summary: serde_json::Value = serde_json::from_str(found.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["hits"], &summary["is_complete"]), (&12.into(), &false.into()));
+    assert_eq!(summary["snapshots_unsearched"], 2);
+    place
+        .expect(1, "find -r @/repository --table dw.nowhere")
+        .complains("it may be in one of the 2 whose names cannot be read");
+}
+
+/// Catches a column that nobody can tell from its number, or the number from the column: in the costs,
+/// in a restore, and for a file that is looked at; and the ways to name such a file.
+#[test]
+fn numbers_and_columns_are_told_together() {
+    require_root("files of the server's user");
+    let place = Place::new();
+    let nights = bundled(&place.path(""), 1);
+    let names = reader::read(&nights[0]).names;
+    place.expect(0, "init -r @/repository");
+    place.expect(0, "backup -r @/repository --root @/night0 --host db1 -q");
+    let lines = |line: &str| -> Vec<serde_json::Value> {
+        let out = place.expect(0, line).silent().out;
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let oids_of = |column: &str| -> Vec<u32> {
+        names.iter().filter(|(_, name)| *name == column).map(|(oid, _)| *oid).collect()
+    };
+    let costs = lines("stats -r @/repository --by column --json");
+    let costs = costs.iter().filter(|row| row["column"] == "o_comment");
+    let costs: Vec<_> = costs.map(|row| row["oids"].clone()).collect();
+    let [oid, dictionary] = oids_of("dw.orders.o_comment")[..] else { panic!("two objects") };
+    assert_eq!(costs, [serde_json::json!([oid, dictionary])]);
+    let told = place.expect(0, "stats -r @/repository --by column").silent().out;
+    assert!(!told.contains('…'), "nothing is shortened but for a terminal: {told}");
+
+    let restored = lines("restore -r @/repository latest --table dw.orders --target @/t --json");
+    let columns = restored.last().unwrap()["columns"].as_array().unwrap().clone();
+    assert_eq!(columns.len(), 12);
+    let expected = serde_json::json!({"oid": dictionary, "table": "dw.orders", "column": "o_comment",
+                                      "is_dictionary": true, "files": 1});
+    assert!(columns.contains(&expected), "{columns:?}");
+    let path = crate::support::proof::segment(dictionary);
+    for line in [
+        format!("inspect -r @/repository --snapshot latest /{DBROOT}/{path}"),
+        format!("inspect -r @/repository --snapshot latest ./{path}"),
+        format!("inspect -r @/repository latest:/{DBROOT}/{path}"),
+    ] {
+        let told = place.expect(0, &line).silent().out;
+        assert!(told.contains("dw.orders.o_comment (dictionary)"), "{line}: {told}");
+    }
+    let directory = format!("inspect -r @/repository latest:/{DBROOT}/000.dir");
+    place.expect(1, &directory).complains("a file expected, found a directory");
 }

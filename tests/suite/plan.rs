@@ -37,6 +37,9 @@ struct Summary {
     files_unmodified: u64,
     bytes_to_read: u64,
     parent: Option<String>,
+    slots: Option<String>,
+    switches_slots: bool,
+    compression: String,
     components: Vec<Component>,
     left_out: Vec<LeftOut>,
     num_left_out: u64,
@@ -175,7 +178,11 @@ fn a_plan_foretells_what_the_backup_does() {
             assert_eq!(Some(foretold), done[name].as_u64(), "night {number}: {name}");
         }
         assert_eq!(planned.parent.as_deref(), done["parent"].as_str());
+        assert_eq!(planned.slots.as_deref(), done["slots"].as_str());
+        assert_eq!((planned.switches_slots, planned.compression.as_str()), (false, "default"));
         assert_eq!(planned.bytes_to_read, planned.forecast.bytes_to_read);
+        let known = done["bytes_deduplicated"].as_u64().unwrap();
+        assert!(known <= planned.bytes_to_read, "night {number}: {known} bytes were known");
         let snapshots = last_line(&place, "snapshots -r @/repository");
         let snapshot = snapshots.as_array().unwrap().last().unwrap();
         for (planned, stored) in

@@ -2,10 +2,12 @@
 //! alone is enough.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use colvault_benches::generator::{NightKind, NightOptions, night};
+use colvault_engine::compress::Compression;
 use colvault_engine::finding::{FindingKind, Findings};
 use colvault_engine::format::snapshot::{Snapshot, Verdict};
 use colvault_engine::id::{SessionId, random};
@@ -21,7 +23,7 @@ use crate::support::program::{Place, Transcript};
 use crate::support::proof::{
     COLUMN, DBRM, Live, generated_options, in_data1, proof, repeated, segment, set_modified,
 };
-use crate::support::{quick, require_root};
+use crate::support::{quick, require_root, wait_until_not_racy};
 
 fn assert_proved(snapshot: &Snapshot, context: &str) {
     let proof = proof(snapshot);
@@ -123,6 +125,14 @@ fn what_is_wrong_with_a_db_root_is_one_finding() {
     let snapshot = live.backup_with(|o| o.trees.retain(|t| t.component != "dbroot/2")).snapshot;
     let detail = "DB Root 2, /var/lib/columnstore/data2 in Columnstore.xml, expected";
     find(&snapshot, FindingKind::MissingDbRoot, "dbroot/2", detail);
+    // No change that only the journal has puts it there.
+    let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
+    fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+    set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
+    let snapshot = live.backup_with(|o| o.trees.retain(|t| t.component != "dbroot/2")).snapshot;
+    find(&snapshot, FindingKind::MissingDbRoot, "dbroot/2", detail);
+    assert_eq!(proof(&snapshot).rules["db-roots-complete"].failed, 1);
+    live.mend();
     let globs = ["/000.dir"];
     let snapshot = live
         .backup_with(|options| {
@@ -161,6 +171,24 @@ fn what_cannot_be_checked_is_said() {
     live.patch(&format!("{DBRM}/BRM_saves_em"), |bytes| bytes[0] = 0x1e);
     unproven(&live.backup().snapshot, &["the extent map is of version 3"]);
     live.mend();
+    // A server starts without table locks, and had none or some.
+    fs::remove_file(live.path(&format!("{DBRM}/tablelocks"))).unwrap();
+    unproven(&live.backup().snapshot, &["no-table-lock: /var/lib/columnstore/data1/systemFiles"]);
+    live.mend();
+    // Headers of other versions: what an older one has not, and what in a newer one is not known.
+    for (version, words) in [
+        (1, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),
+        (2, "header-agrees: 1 headers are of versions that know neither width nor LBIDs"),
+        (4, "header-agrees: 1 headers are of versions above 3, of which only the slots are known"),
+    ] {
+        live.patch(&in_data1(COLUMN), |bytes| {
+            bytes[8] = version;
+            bytes[40] = 8;
+            bytes[32..40].fill(if version > 3 { 0 } else { 1 });
+        });
+        unproven(&live.backup().snapshot, &[words]);
+        live.mend();
+    }
     let journal = live.path(&format!("{DBRM}/BRM_saves_journal"));
     fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
     set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
@@ -169,6 +197,18 @@ fn what_cannot_be_checked_is_said() {
     // A table may have been dropped: what does not hold without the journal is no finding.
     fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
     let doubt = "extent-has-segment: it does not hold 1 times";
+    unproven(&live.backup().snapshot, &[words, doubt]);
+    // So it is whatever the journal's size, here one change of more than 1 GiB, nearly all of it a hole.
+    let huge = fs::File::create(&journal).unwrap();
+    huge.write_all_at(&[0x01, 0, 0, 0x40, 0x1d], 0).unwrap();
+    huge.set_len((1 << 30) + 5).unwrap();
+    huge.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    unproven(&live.backup().snapshot, &["only the journal has: 1 in 1073741829 bytes", doubt]);
+    fs::write(&journal, b"\x05\0\0\0\x1d\x01\x02\x03\x04").unwrap();
+    set_modified(&journal, SystemTime::now() + Duration::from_secs(60));
+    // Extents may have been moved from a DB Root that is gone, or dropped with all its tables.
+    live.patch_extents(COLUMN, |extent| extent[34] = 7);
+    let doubt = "db-roots-complete: it does not hold 1 times (dbroot/7 first)";
     unproven(&live.backup().snapshot, &[words, doubt]);
     live.mend();
     let snapshot = live
@@ -184,12 +224,41 @@ fn what_cannot_be_checked_is_said() {
     assert!(!proof(&snapshot).rules.contains_key(Rule::ExtentHasSegment.name()));
 }
 
+/// Catches a proof that takes the extents of a file in another order than the file's, one that wants
+/// every LBID in a header, where the server writes some, and one that takes any LBIDs.
+#[test]
+fn a_header_names_some_extents_of_its_file_in_their_order() {
+    let live = Live::sample();
+    for count in [2, 3] {
+        let lbids = live.grow(COLUMN, count);
+        let (first, last) = (lbids[0], lbids[lbids.len() - 1]);
+        // What a load writes: the first and the last, the last alone, or nothing.
+        for said in [lbids.clone(), vec![first, last], vec![last], vec![0, last], vec![]] {
+            live.name_lbids(COLUMN, &said);
+            let snapshot = live.backup().snapshot;
+            let proof = proof(&snapshot);
+            assert_eq!(snapshot.findings.listed, [], "{said:?} of {lbids:?}");
+            assert_eq!(proof.verdict, Verdict::Proved, "{said:?} of {lbids:?}");
+            assert_eq!((proof.extents, proof.segment_files), (127 + count, 128));
+        }
+        for said in [vec![last, first], vec![first, first], vec![first, last + 1024], vec![1]] {
+            live.name_lbids(COLUMN, &said);
+            let listed = live.backup().snapshot.findings.listed;
+            assert_eq!(listed.len(), 1, "{said:?} of {lbids:?}: {listed:#?}");
+            assert_eq!(listed[0].kind, FindingKind::HeaderDisagrees, "{said:?} of {lbids:?}");
+            let says = format!("its header says {said:?}");
+            assert!(listed[0].detail.contains(&says), "{listed:#?}");
+        }
+        live.mend();
+    }
+}
+
 /// The latest snapshot as an older version would have made it: without facts of headers.
 fn without_facts(live: &Live) -> (Repository, Snapshot) {
     let mut snapshot = live.store.latest().snapshot;
     let repository = live.store.open().unwrap();
     repository.load_index(&NullObserver).unwrap();
-    let options = StoreOptions { dry_run: false, lanes: 1 };
+    let options = StoreOptions { dry_run: false, lanes: 1, compression: Compression::Default };
     let component = snapshot.components.iter_mut().find(|c| c.name == "dbroot/1").unwrap();
     let session = SessionId(random());
     let (manifest, _) = store_chunks(&repository, session, options, &NullObserver, |store| {
@@ -252,8 +321,10 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
     become_night(&night, &place.path("live"));
     place.expect(0, "init -r @/repository");
     let backup = "backup -r @/repository --root @/live --host db1";
+    // A file whose times are too fresh has another entry in the next snapshot.
+    wait_until_not_racy();
     let backed_up = place.expect(0, backup).silent().out;
-    let line = "  proof: proved: 128 extents, 128 segment files, 14 rules\n";
+    let line = "  proof: proved: 128 extents, 128 segment files, 15 rules\n";
     assert!(backed_up.contains(line), "{backed_up}");
     place.expect(0, "backup -r @/repository @/live/etc --host db1");
     fs::remove_file(place.path("live").join(in_data1(COLUMN))).unwrap();
@@ -280,8 +351,8 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
     let lines: Vec<serde_json::Value> =
         json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<_> = lines.iter().map(|line| line["message_type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["finding", "finding", "proof"]);
-    let line = lines[2].as_object().unwrap();
+    assert_eq!(kinds, ["warning", "finding", "finding", "proof"]);
+    let line = lines[3].as_object().unwrap();
     let fields: Vec<&str> = line.keys().map(String::as_str).collect();
     assert_eq!(
         fields,
@@ -314,4 +385,95 @@ fn a_proof_is_repeated_when_the_source_is_gone() {
         assert_eq!(kept[field], line[field], "{field}");
     }
     assert_eq!(all[1].get("proof"), None, "plain paths have none");
+}
+
+/// Catches a proof that says nothing of a catalog it cannot read whole: which files have to have a
+/// header is not known then.
+#[test]
+fn a_catalog_that_cannot_be_read_whole_is_unproven() {
+    let live = Live::sample();
+    let unproven = |words: &str| {
+        let snapshot = live.backup().snapshot;
+        let kept = proof(&snapshot);
+        assert_eq!((kept.verdict, snapshot.findings.total()), (Verdict::Unproven, 0), "{words}");
+        assert!(kept.unchecked.iter().any(|text| text.contains(words)), "{:?}", kept.unchecked);
+        assert_eq!(repeated(&live.store).proof, *kept, "{words}");
+        live.mend();
+    };
+    // The names in systable; then tokens of no string in syscolumn.
+    live.patch(&in_data1(1001), |bytes| bytes[..8192].fill(0));
+    unproven("7 rows of the system catalog cannot be read");
+    live.patch(&in_data1(1023), |bytes| bytes[..8].fill(0));
+    unproven("1 rows of the system catalog cannot be read");
+    assert_proved(&live.backup().snapshot, "mended");
+}
+
+/// Catches a snapshot that is refuted and restored without a word, chosen as the latest good one, or
+/// not found by `check`.
+#[test]
+fn a_refuted_snapshot_is_no_good_one() {
+    require_root("files of the server's user");
+    let place = Place::quick();
+    let night = bundled(&place.path(""), 1).pop().unwrap();
+    become_night(&night, &place.path("live"));
+    place.expect(0, "init -r @/repository");
+    let backup = "backup -r @/repository --root @/live --host db1 -q";
+    place.expect(0, backup);
+    fs::remove_file(place.path("live").join(in_data1(COLUMN))).unwrap();
+    place.expect(3, backup);
+    let ids = place.snapshots("repository");
+    let checked = place.expect(3, "check -r @/repository");
+    checked
+        .complains(&format!("1 refuted-snapshot\n  refuted-snapshot: snapshot {}", &ids[1][..8]));
+    for wanted in ["latest", &ids[1][..12]] {
+        let restore = format!("restore -r @/repository {wanted} --component config --target");
+        place.expect(0, &format!("{restore} @/{wanted}")).complains("is refuted: its files");
+    }
+    let good = "restore -r @/repository latest --latest-good --component config --target @/good";
+    let restored = place.expect(0, good).silent().out;
+    assert!(restored.contains(&format!("snapshot {} of", &ids[0][..8])), "{restored}");
+}
+
+/// Catches a proof that promises what the repository does not have any more: a pack that is gone, and
+/// one that is short. What needs none of them is as good as before.
+#[test]
+fn content_that_is_lost_refutes_what_was_proved() {
+    require_root("files of the server's user");
+    let place = Place::quick();
+    let nights = bundled(&place.path(""), 2);
+    place.expect(0, "init -r @/repository");
+    let packs = || -> Vec<PathBuf> {
+        colvault_engine::testing::trees::files_below(&place.path("repository/packs")).unwrap()
+    };
+    let back_up = |night: &Path| {
+        become_night(night, &place.path("live"));
+        place.expect(0, "backup -r @/repository --root @/live --host db1 -q");
+    };
+    back_up(&nights[0]);
+    let before = packs();
+    back_up(&nights[1]);
+    let proof = "check -r @/repository --columnstore";
+    let whole = place.expect(0, &format!("{proof} latest")).silent().out;
+    assert!(whole.contains("all content is in packs that are there"), "{whole}");
+    // The largest pack that the second night added is one of content.
+    let added = packs().into_iter().filter(|pack| !before.contains(pack));
+    let pack = added.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let bytes = fs::read(&pack).unwrap();
+    for damage in ["missing-object", "wrong-size"] {
+        match damage {
+            "missing-object" => fs::remove_file(&pack).unwrap(),
+            _ => fs::write(&pack, &bytes[..bytes.len() - 1]).unwrap(),
+        }
+        let ran = place.expect(20, &format!("{proof} latest"));
+        assert!(ran.out.contains(" refuted: "), "{}", ran.out);
+        assert!(!ran.out.contains("packs that are there"), "{}", ran.out);
+        let ran =
+            ran.complains(&format!("1 {damage}")).complains("a restore of this snapshot lacks");
+        assert!(ran.err.contains("missing-chunk: /var/lib/columnstore/data1/"), "{}", ran.err);
+        let json = place.expect(20, &format!("{proof} latest --json")).out;
+        assert!(json.lines().last().unwrap().contains("\"verdict\":\"refuted\""), "{json}");
+        place.expect(0, &format!("{proof} latest~1")).silent();
+        fs::write(&pack, &bytes).unwrap();
+    }
+    place.expect(0, &format!("{proof} latest")).silent();
 }

@@ -14,6 +14,9 @@ use crate::support::proof::{
     CATALOG, COLUMN, DBRM, Live, in_data1, proof, repeated, segment, set_modified,
 };
 
+/// A dictionary of the sample.
+const DICTIONARY: u32 = 3017;
+
 type Damage = Box<dyn Fn(&Live)>;
 
 /// A damage, the only finding it yields, where, and the rule that does not hold.
@@ -109,6 +112,21 @@ fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "a high-water mark behind the slots alone",
+            ShortSegment,
+            Rule::SegmentLongEnough,
+            column(),
+            "block 512, the high-water mark, expected in it, found 1 slots of 512 blocks",
+            |live| {
+                live.patch_extents(COLUMN, |extent| {
+                    extent[24..28].copy_from_slice(&512u32.to_le_bytes())
+                });
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[32..40].copy_from_slice(&4096u64.to_le_bytes())
+                });
+            },
+        ),
+        case(
             "a high-water mark behind the blocks",
             ShortSegment,
             Rule::SegmentLongEnough,
@@ -145,6 +163,42 @@ fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "zeros over a header",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            column(),
+            "that dw.lineitem.l_partkey is compressed, found none",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes[..8192].fill(0)),
+        ),
+        case(
+            "other bytes over a whole file",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            column(),
+            "was overwritten",
+            |live| {
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    *bytes = colvault_engine::testing::trees::mixed_bytes(5, bytes.len());
+                });
+            },
+        ),
+        case(
+            "nothing in a file that is compressed",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            column(),
+            "was overwritten",
+            |live| live.patch(&in_data1(COLUMN), |bytes| bytes.clear()),
+        ),
+        case(
+            "zeros over the header of a dictionary",
+            MissingHeader,
+            Rule::CompressedHasHeader,
+            segment(DICTIONARY),
+            "that dw.lineitem.l_shipinstruct is compressed",
+            |live| live.patch(&in_data1(DICTIONARY), |bytes| bytes[..16384].fill(0)),
+        ),
+        case(
             "another width in the header",
             HeaderDisagrees,
             Rule::HeaderAgrees,
@@ -169,7 +223,7 @@ fn cases() -> Vec<Case> {
             HeaderDisagrees,
             Rule::HeaderAgrees,
             column(),
-            "extents from LBIDs [",
+            "which its extents begin with, in their order, its header says [",
             |live| {
                 live.patch(&in_data1(COLUMN), |bytes| bytes[65] ^= 4);
             },
@@ -179,9 +233,12 @@ fn cases() -> Vec<Case> {
             HeaderDisagrees,
             Rule::HeaderAgrees,
             column(),
-            "extents from LBIDs [",
+            "which its extents begin with, in their order, its header says [",
             |live| {
-                live.patch(&in_data1(COLUMN), |bytes| bytes[56] = 2);
+                live.patch(&in_data1(COLUMN), |bytes| {
+                    bytes[56] = 2;
+                    bytes.copy_within(64..72, 72);
+                });
             },
         ),
         case(
@@ -284,6 +341,19 @@ fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "blocks of the future in the version buffer",
+            UnknownVersion,
+            Rule::VersionsKnown,
+            "BRM_saves_vbbm",
+            "found 2147483647",
+            |live| {
+                // The first block, behind the only file: its LBID, its version.
+                live.patch(&format!("{DBRM}/BRM_saves_vbbm"), |bytes| {
+                    bytes[44..48].copy_from_slice(&i32::MAX.to_le_bytes());
+                });
+            },
+        ),
+        case(
             "a chunk that is being written",
             InterruptedWrite,
             Rule::NoRollbackFile,
@@ -331,7 +401,7 @@ fn cases() -> Vec<Case> {
             MissingSegment,
             Rule::ExtentHasSegment,
             column(),
-            "found symlink",
+            "found a symbolic link",
             |live| {
                 fs::remove_file(live.path(&in_data1(COLUMN))).unwrap();
                 symlink("FILE001.cdf.old", live.path(&in_data1(COLUMN))).unwrap();
@@ -377,6 +447,29 @@ fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "an older set is named",
+            JournalOfAnotherSet,
+            Rule::JournalCurrent,
+            "BRM_saves_journal",
+            "_current is of another time",
+            |live| {
+                // The map of the set has one extent: all other files would be too many.
+                let path = |name: &str| live.path(&format!("{DBRM}/{name}"));
+                for suffix in ["em", "vss", "vbbm"] {
+                    let old = path(&format!("BRM_savesA_{suffix}"));
+                    fs::copy(path(&format!("BRM_saves_{suffix}")), &old).unwrap();
+                    set_modified(&old, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+                }
+                let mut map = fs::read(path("BRM_savesA_em")).unwrap();
+                map.truncate(12 + 96);
+                map[4..12].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+                fs::write(path("BRM_savesA_em"), map).unwrap();
+                let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+                set_modified(&path("BRM_savesA_em"), old);
+                fs::write(path("BRM_saves_current"), "BRM_savesA\n").unwrap();
+            },
+        ),
+        case(
             "a save that was interrupted",
             JournalOfAnotherSet,
             Rule::JournalCurrent,
@@ -397,6 +490,47 @@ fn cases() -> Vec<Case> {
             },
         ),
     ];
+    // One bit each: what every field can be read of, and what cannot be.
+    for (name, at, bit, detail) in [
+        ("BRM_saves_em", 20, 3, "extent 0 (OID 1001), LBIDs: at least 1024 expected, found none"),
+        ("BRM_saves_em", 32, 6, "block 0 of its file expected for the first of its own"),
+        ("BRM_saves_em", 48, 4, "column width: 0, 1, 2, 4, 8 or 16 expected, found 24"),
+        ("BRM_saves_em", 50, 2, "status: 0 to 2 expected, found 4"),
+        ("BRM_saves_em", 64, 7, "worth of smallest and largest value: 0 to 2 expected, found 129"),
+        ("BRM_saves_em", 109, 5, "LBIDs from 8192 on expected, found 0: extent 0 (OID 1001) has"),
+        ("BRM_saves_vss", 19, 7, "version 0, transaction: none below zero expected"),
+        ("BRM_saves_vbbm", 34, 0, "file 0: a next place within its 1073741824 bytes expected"),
+        ("BRM_saves_vbbm", 48, 0, "block 0: one of the files listed expected, found 1"),
+        ("oidbitmap", 2673, 7, "OIDs 3094 to 16777215: none in use expected, found 5000"),
+        ("SMTxnID", 3, 7, "last transaction: none below zero expected"),
+        ("SMTxnID", 7, 7, "version of the system catalog: none below zero expected"),
+    ] {
+        cases.push(case(
+            "a file of the BRM says what cannot be",
+            UnreadableBrm,
+            Rule::BrmReadable,
+            name,
+            detail,
+            move |live| live.patch(&format!("{DBRM}/{name}"), |bytes| bytes[at] ^= 1 << bit),
+        ));
+    }
+    cases.push(case(
+        "much in a file of the BRM cannot be",
+        UnreadableBrm,
+        Rule::BrmReadable,
+        "BRM_saves_em",
+        "found none; and 7 more that cannot be",
+        |live| {
+            for oid in (1001..1005).chain(2001..2002) {
+                live.patch_extents(oid, |extent| extent[50 - 12] = 4);
+            }
+            live.patch_extents(1001, |extent| {
+                extent[8..12].fill(0);
+                extent[52] = 9;
+                extent[20] = 64;
+            });
+        },
+    ));
     for (name, content) in [
         ("BRM_saves_current", &b"BRM_saves_old\n"[..]),
         ("BRM_saves_em", b"extents"),
@@ -417,6 +551,10 @@ fn cases() -> Vec<Case> {
             "malformed at byte",
             move |live| fs::write(live.path(&malformed), content).unwrap(),
         ));
+        // Without table locks a server starts.
+        if name == "tablelocks" {
+            continue;
+        }
         cases.push(case(
             "a file of the BRM is gone",
             UnreadableBrm,

@@ -108,7 +108,7 @@ fn tables_that_match_are_left_out_and_no_others() {
     assert_eq!(lacks.iter().filter(|path| !path.ends_with("dbroot1-lock")).count(), left_out.len());
     assert!(left_out.is_subset(&lacks), "{lacks:?}");
     for said in [
-        "without the rows of 2 tables: 18 user segment files",
+        "without the rows of 2 tables (dw.trades, dw.sales2019): 18 user segment files",
         "DROP TABLE `dw`.`trades`, `dw`.`sales2019`;",
         "load dw.trades: load dw.trades",
         "load dw.sales2019: load dw.sales2019",
@@ -176,4 +176,53 @@ fn what_is_not_known_to_have_a_way_back_is_not_left_out() {
     with_byte(1024, 4 * 52, 0x0c, "object id 3084; nobody can tell whose rows");
     write(place.path("erp.toml"), settings(&["dw.tr*"], &both));
     place.expect(0, &format!("{BACKUP} --apply-record -q"));
+}
+
+/// Catches a table that was left out and that a listing, a search or a restore says it has, or is silent
+/// about; a part of the column data that comes back without a word on what it lacks; and a delta that
+/// says files are not there which it left in place.
+#[test]
+fn a_table_that_was_left_out_is_named_where_it_is_looked_for() {
+    let place = with_night();
+    let both = ["dw.trades", "dw.sales2019"];
+    write(place.path("erp.toml"), settings(&["dw.tr*", "dw.sales*"], &both));
+    let named = "without the rows of 2 tables (dw.trades, dw.sales2019)";
+    let saved = place.expect(0, &format!("{BACKUP} --apply-record")).out;
+    assert!(saved.contains(named), "{saved}");
+    let listed = place.expect(0, "snapshots -r @/repository").silent().out;
+    assert!(listed.contains(named), "{listed}");
+    place.expect(0, "ls -r @/repository latest").complains(named);
+    let proved = place.expect(0, "check -r @/repository --columnstore latest").silent().out;
+    assert!(proved.contains(&format!("files agree {named}")), "{proved}");
+
+    let lacks = "segment files of dw.trades expected, the snapshot has none: their rows were left to the \
+                 system of record, another database";
+    place.expect(1, "ls -r @/repository latest --table dw.trades").complains(lacks);
+    let restore = "restore -r @/repository latest --target";
+    place.expect(1, &format!("{restore} @/x --table dw.trades")).complains(lacks);
+    let found = place.expect(0, "find -r @/repository --table dw.trades");
+    found.complains("dw.trades: its rows were left to the system of record in 1 of the snapshots");
+    // Those that are there, and no others.
+    let ran = place
+        .expect(0, &format!("{restore} @/y --table dw.*"))
+        .complains("dw.sales2019, dw.trades");
+    let said = ran.out.lines().find(|line| line.starts_with("these are segment files of")).unwrap();
+    assert!(said.contains("dw.orders") && !said.contains("dw.trades"), "{said}");
+    let json = last_line(&place.expect(0, &format!("{restore} @/z --table dw.* --json")));
+    let tables = json["tables"].as_array().unwrap();
+    assert!(
+        tables.contains(&json!("dw.orders")) && !tables.contains(&json!("dw.trades")),
+        "{json}"
+    );
+
+    // A part of it.
+    let part = place.expect(0, &format!("{restore} @/part --exclude nothing")).out;
+    assert!(part.contains(&format!("this snapshot is {named}")), "{part}");
+    let part = place.expect(0, &format!("{restore} @/data --path /var/lib/columnstore/data1")).out;
+    assert!(part.contains(&format!("this snapshot is {named}")), "{part}");
+    let none = place.expect(0, &format!("{restore} @/etc --path /etc")).out;
+    assert!(!none.contains("without the rows"), "{none}");
+    place.expect(0, &format!("{restore} @/part --delta -q"));
+    let delta = place.expect(0, &format!("{restore} @/part --delta")).out;
+    assert!(delta.contains("or are older ones that were left in place"), "{delta}");
 }

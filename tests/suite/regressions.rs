@@ -10,6 +10,7 @@ use colvault_engine::backend::{Backend, LocalBackend};
 use colvault_engine::backup::{Group, backup};
 use colvault_engine::error::ErrorKind;
 use colvault_engine::finding::FindingKind;
+use colvault_engine::format::config::SlotParameters;
 use colvault_engine::format::snapshot::SnapshotState;
 use colvault_engine::progress::NullObserver;
 use colvault_engine::repository::Repository;
@@ -156,6 +157,7 @@ fn a_repository_that_lost_a_part_is_not_an_empty_one() {
     let backend: &dyn Backend = &LocalBackend::open(&root);
     let options = colvault_engine::repository::CreateOptions {
         cutter: Default::default(),
+        slots: SlotParameters::default(),
         pack_bytes: 64 << 20,
         now: crate::support::now(),
         program: "test".into(),

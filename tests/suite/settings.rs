@@ -49,7 +49,7 @@ fn shown(mut command: Command) -> BTreeMap<String, Setting> {
 
 /// Every setting but reload steps: what the file says (TOML), what the environment says, what they
 /// come to, and the option of `plan` that goes before both, if it has one.
-const TABLE: [(&str, &str, &str, &str, &str); 33] = [
+const TABLE: [(&str, &str, &str, &str, &str); 37] = [
     ("repository", "'/f'", "/e", "/e", "--repo=/flag"),
     ("cache_dir", "'/f'", "/e", "/e", "--cache-dir=/flag"),
     ("no_cache", "false", "true", "true", "--no-cache=false"),
@@ -59,6 +59,8 @@ const TABLE: [(&str, &str, &str, &str, &str); 33] = [
     ("init.chunk_size_min", "3", "4", "4", ""),
     ("init.chunk_size_avg", "3", "4", "4", ""),
     ("init.chunk_size_max", "3", "4", "4", ""),
+    ("init.slots", "'packed'", "recipe", "recipe", ""),
+    ("init.slot_block_size", "4", "8", "8", ""),
     ("backup.root", "'/f'", "/e", "/e", "--root=/flag"),
     ("backup.paths", "['/f', '/g']", "/e\n/x y", "/e|/x y", "/flag"),
     ("backup.files_from", "'/f'", "/e", "/e", "--files-from=/flag"),
@@ -72,6 +74,8 @@ const TABLE: [(&str, &str, &str, &str, &str); 33] = [
     ("backup.host", "'f'", "e", "e", "--host=flag"),
     ("backup.ignore_ctime", "true", "false", "false", "--ignore-ctime"),
     ("backup.ignore_inode", "true", "off", "false", "--ignore-inode"),
+    ("backup.slots", "'packed'", "recipe", "recipe", "--slots=packed"),
+    ("backup.compression", "'fast'", "max", "max", "--compression=default"),
     ("backup.fail_on_corruption", "false", "true", "true", ""),
     ("record.source", "'columnstore'", "database", "database", "--record=files"),
     ("record.database", "'f'", "e", "e", "--record-database=flag"),

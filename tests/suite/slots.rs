@@ -5,16 +5,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use colvault_benches::generator::{CodecChoice, CreateOptions, create};
-use colvault_engine::backup::BackupReport;
+use colvault_engine::backup::{BackupReport, Group};
 use colvault_engine::compress::Decompressor;
+use colvault_engine::error::ErrorKind;
 use colvault_engine::finding::{Finding, FindingKind};
 use colvault_engine::format::ChunkKind;
+use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::extent::Extent;
 use colvault_engine::format::segment::SegmentFacts;
 use colvault_engine::format::snapshot::SnapshotState;
 use colvault_engine::manifest::{ManifestReader, MetaReader};
 use colvault_engine::progress::NullObserver;
 use colvault_engine::testing::trees::{Random, files_below};
+use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempDir;
 
 use crate::support::compare::{self, Leave};
@@ -49,6 +52,10 @@ fn segment_files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// A generated deployment whose files have many slots.
 fn generated() -> TempDir {
+    generated_with(CodecChoice::Mixed)
+}
+
+fn generated_with(codec: CodecChoice) -> TempDir {
     let root = quick();
     let options = CreateOptions {
         bytes: 40 << 20,
@@ -56,7 +63,7 @@ fn generated() -> TempDir {
         unpacked_ratio: 2.4,
         dbroots: vec![1],
         tables: 1,
-        codec: CodecChoice::Mixed,
+        codec,
         threads: std::num::NonZero::new(2).unwrap(),
     };
     create(root.path(), &options).unwrap();
@@ -151,6 +158,9 @@ fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
             ("last pointer", 4096 + 8 * slots as usize, 0, in_header(4096 + 8 * slots as usize)),
             ("behind the pointers", 4096 + 8 * slots as usize + 16, 0, None),
             ("signature", last, 1, in_slot),
+            // One that there is, and that the header does not name.
+            ("signature, the other one", last, 0, in_slot),
+            ("compression type", 16, 1, in_header(16)),
             ("checksum", last + 1, 0, in_slot),
             ("length", last + 8, 7, in_slot),
             ("payload, first byte", last + 9, 0, in_slot),
@@ -178,6 +188,30 @@ fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
         expect(bytes, cut, pointer, "the last byte is missing");
     }
     assert!(kinds[0].is_some() && kinds[1].is_some() && kinds[2].is_some() && kinds[3].is_some());
+}
+
+/// Catches a slot that may be packed in another way than its file's header says, which the server does
+/// not unpack: the first and the last of several.
+#[test]
+fn every_slot_is_packed_as_its_header_says() {
+    for (codec, compression) in [(CodecChoice::Snappy, 2), (CodecChoice::Lz4, 3)] {
+        let root = generated_with(codec);
+        let files = segment_files(root.path()).into_iter();
+        let of_type = files.filter(|(_, bytes)| u64_at(bytes, 16) == compression);
+        let (path, bytes) = of_type.max_by_key(|(_, bytes)| borders(bytes).len()).unwrap();
+        let borders = borders(&bytes);
+        let slots = borders.len() - 1;
+        assert!(slots > 1, "{}: {slots} slots", path.display());
+        for slot in [0, slots - 1] {
+            let expected =
+                Some((FindingKind::DamagedSlot, Some(slot as u64), borders[slot] as u64));
+            let what = format!("{}, slot {slot} of {slots}", path.display());
+            expect(&bytes, |file| flip(file, borders[slot], 0), expected, &what);
+        }
+        // One cause is one finding, whatever all the slots say.
+        let expected = Some((FindingKind::DamagedHeader, None, 16));
+        expect(&bytes, |file| flip(file, 16, 0), expected, "compression type");
+    }
 }
 
 /// The extents of a file in the newest snapshot, lists opened.
@@ -235,7 +269,6 @@ fn slots_that_move_are_the_same_chunks() {
     // The header, and at most the end of slot 1.
     assert!(stats.data_chunks <= 2, "{stats:?}");
     assert_eq!(stats.verified.slots_verified + stats.verified.slots_known, old.len() as u64 - 1);
-    assert!(stats.verified.slots_verified <= 1, "{stats:?}");
 }
 
 fn counts(report: &BackupReport) -> (u64, u64) {
@@ -286,6 +319,132 @@ fn what_is_known_is_not_verified_again_unless_something_was_wrong() {
     touch().unwrap();
     wait_until_not_racy();
     assert_eq!(counts(&store.backup(source.path())), (0, slots));
+}
+
+/// Catches damage that passes as verified because its chunks are known: stored by a backup that made no
+/// snapshot, or with another source.
+#[test]
+fn damage_whose_chunks_are_known_is_found() {
+    for form in [SlotForm::Packed, SlotForm::Recipe] {
+        let root = generated();
+        let (_, bytes) = longest(root.path());
+        let (source, other) = (quick(), quick());
+        let file = source.path().join("FILE000.cdf");
+        fs::write(&file, &bytes).unwrap();
+        let start = borders(&bytes)[1];
+        let ibd = source.path().join("t.ibd");
+        fs::copy(root.path().join("var/lib/mysql/app/users.ibd"), &ibd).unwrap();
+        let store = Store::memory();
+        let run = |from: &Path, refuse: bool| {
+            wait_until_not_racy();
+            store.backup_with(from, |options| {
+                options.slots = Some(form);
+                options.fail_on_corruption = refuse;
+                if from == other.path() {
+                    options.group = Group::Paths;
+                }
+            })
+        };
+        assert_eq!(run(source.path(), true).unwrap().snapshot.findings.listed, []);
+        flip(&file, start + 100, 2);
+        // In its first page, which is in use.
+        flip(&ibd, 5000, 2);
+        for _ in 0..2 {
+            let error = run(source.path(), true).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DamagedSource, "{form:?}");
+        }
+        let stored = run(source.path(), false).unwrap();
+        assert_eq!(stored.snapshot.findings.listed.len(), 2, "{form:?}");
+        // The same files in a source that has no snapshot yet.
+        for name in ["FILE000.cdf", "t.ibd"] {
+            fs::copy(source.path().join(name), other.path().join(name)).unwrap();
+        }
+        let elsewhere = run(other.path(), false).unwrap();
+        assert_eq!(elsewhere.snapshot.findings.listed.len(), 2, "{form:?}");
+    }
+}
+
+/// Catches a slot that passes as verified because another file, packed otherwise, has one like it.
+#[test]
+fn a_slot_of_a_file_that_is_packed_otherwise_is_damage() {
+    let roots = [CodecChoice::Snappy, CodecChoice::Lz4].map(generated_with);
+    let [snappy, lz4] = roots.each_ref().map(|root| longest(root.path()).1);
+    let (at, from) = (borders(&snappy), borders(&lz4));
+    assert!(at.len() > 3 && from.len() > 1);
+    let slot = &lz4[from[0]..from[1]];
+    let mut mixed = [&snappy[..at[1]], slot, &snappy[at[2]..]].concat();
+    for (number, border) in at.iter().enumerate().skip(2) {
+        let pointer = (border + slot.len() - (at[2] - at[1])) as u64;
+        mixed[4096 + 8 * number..4104 + 8 * number].copy_from_slice(&pointer.to_le_bytes());
+    }
+    let source = quick();
+    let store = Store::memory();
+    let run = || store.backup_with(source.path(), |o| o.slots = Some(SlotForm::Recipe)).unwrap();
+    fs::write(source.path().join("A"), &lz4).unwrap();
+    wait_until_not_racy();
+    assert_eq!(run().snapshot.findings.listed, []);
+    fs::write(source.path().join("B"), &mixed).unwrap();
+    wait_until_not_racy();
+    let expected = (FindingKind::DamagedSlot, Some(1), at[1] as u64);
+    assert_eq!(places(&run().snapshot.findings.listed), [expected]);
+}
+
+/// Catches a list of findings that grows with a file of which nothing holds, and a count that stops where
+/// the list does.
+#[test]
+fn damage_beyond_what_is_listed_is_counted() {
+    let root = generated();
+    let source = quick();
+    let file = source.path().join("t.ibd");
+    let mut bytes = fs::read(root.path().join("var/lib/mysql/app/users.ibd")).unwrap();
+    bytes.truncate(1 << 14);
+    let mut damaged = bytes.clone();
+    damaged[5000] ^= 1;
+    bytes.extend(damaged.repeat(300));
+    fs::write(&file, &bytes).unwrap();
+    let store = Store::memory();
+    wait_until_not_racy();
+    for night in 0..3 {
+        let report = store.backup(source.path());
+        let findings = &report.snapshot.findings;
+        assert_eq!(findings.count(FindingKind::DamagedPage), 300, "night {night}");
+        assert_eq!(findings.listed.len(), 101, "night {night}");
+        if night == 1 {
+            // Read again, after a night on which it was taken over.
+            fs::File::open(&file).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+            wait_until_not_racy();
+        }
+    }
+}
+
+/// Catches files that take less space than they are long, as on a file system that compresses, whose
+/// slots are read twice, verified every night, or never become recipes.
+#[test]
+fn a_hole_costs_only_the_slot_that_it_is_in() {
+    let root = generated();
+    let (_, bytes) = longest(root.path());
+    let slots = borders(&bytes);
+    let source = quick();
+    let path = source.path().join("FILE000.cdf");
+    fs::write(&path, &bytes).unwrap();
+    // In the last page of the first slot, which is padding.
+    let hole = slots[1] as u64 - 4096;
+    assert!(bytes[hole as usize..slots[1]].iter().all(|byte| *byte == 0), "padding");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&file, flags, hole, 4096).unwrap();
+    let store = Store::memory();
+    wait_until_not_racy();
+    let count = slots.len() as u64 - 1;
+    let report = store.backup_with(source.path(), |o| o.slots = Some(SlotForm::Recipe)).unwrap();
+    assert_eq!(counts(&report), (count, 0));
+    assert_eq!(report.snapshot.stats.recipes.slots_recipe_new, count - 1);
+    assert_eq!(report.snapshot.stats.bytes_read, bytes.len() as u64 - 4096);
+    fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    wait_until_not_racy();
+    let report = store.backup_with(source.path(), |o| o.slots = Some(SlotForm::Recipe)).unwrap();
+    assert_eq!(report.snapshot.stats.recipes.slots_recipe_known, count - 1);
+    assert_eq!(counts(&report), (1, count - 1));
 }
 
 /// Catches slots and pages that are passed over, whole kinds of files that are not recognised, and facts
@@ -394,6 +553,7 @@ fn a_damaged_slot_is_stored_marked_or_refused_as_asked() {
     let name = night.file_name().unwrap().to_str().unwrap().to_owned();
     place.expect(0, "init -r @/repository");
     let backup = format!("backup -r @/repository --root @/{name} --host db1");
+    wait_until_not_racy();
     place.expect(0, &format!("{backup} --fail-on-corruption"));
     let (path, bytes) = segment_files(night).pop().unwrap();
     flip(&path, borders(&bytes)[0] + 9, 0);
@@ -411,8 +571,8 @@ fn a_damaged_slot_is_stored_marked_or_refused_as_asked() {
     assert_eq!(count(&place), (1, 1));
 }
 
-/// Catches headers and tables, damaged in whatever way, that make a backup fail, lose bytes, or take ever
-/// more memory; and holes that are filled.
+/// Catches headers and tables, damaged in whatever way, that make a backup fail or lose bytes; and holes
+/// that are filled.
 #[test]
 fn files_with_damaged_headers_and_with_holes_come_back_as_they_are() {
     let root = generated();
@@ -442,13 +602,8 @@ fn files_with_damaged_headers_and_with_holes_come_back_as_they_are() {
     fs::write(&holey, &bytes).unwrap();
     let middle = (borders[3] as u64 + 8192) & !8191;
     let file = fs::File::options().write(true).open(&holey).unwrap();
-    rustix::fs::fallocate(
-        &file,
-        rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE,
-        middle,
-        64 << 10,
-    )
-    .unwrap();
+    fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, middle, 64 << 10)
+        .unwrap();
     drop(file);
     let store = Store::memory();
     let report = store.backup(&source);

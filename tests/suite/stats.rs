@@ -165,6 +165,31 @@ fn expect_groups(
     assert!(own.data.stored_bytes <= report.reached.data.stored_bytes);
 }
 
+/// Catches a first backup of another cluster of the same name, which comes with the server, that counts
+/// as a night of the one that was there before.
+#[test]
+fn the_first_backup_of_another_host_is_no_night() {
+    let place = quick();
+    write_tree(&place.path().join("one"), 3, 20, 50_000).unwrap();
+    let store = Store::memory();
+    let back_up = |host: &str| {
+        let of_host = |options: &mut colvault_engine::backup::BackupOptions| {
+            options.host = host.to_owned();
+            options.group = Group::Deployment {
+                name: "columnstore-1".to_owned(),
+                topology: "shared-local".to_owned(),
+            };
+        };
+        store.backup_with(&place.path().join("one"), of_host).unwrap();
+    };
+    let nights = || count(&store, GroupBy::Component, &all(&store)).groups[0].nights;
+    back_up("h1");
+    back_up("h2");
+    assert_eq!(nights(), 0, "two first backups");
+    back_up("h2");
+    assert_eq!(nights(), 1);
+}
+
 /// Catches any figure that is not exact on nights of a real deployment: per snapshot, component,
 /// DB Root and column object, for all snapshots and for some, with everything spilled to files.
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 900;
 
 /// External crates and the only places that may name them, below `engine/src`.
-const DOORS: [(&str, &[&str]); 16] = [
+const DOORS: [(&str, &[&str]); 19] = [
     ("blake3", &["id.rs"]),
     ("crc32c", &["columnstore/page.rs"]),
     ("fastcdc", &["chunker.rs"]),
@@ -16,18 +16,22 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("globset", &["pattern.rs"]),
     ("ini", &["source/columnstore/"]),
     ("jiff", &["snapshot.rs"]),
+    ("lz4", &["packer/"]),
     ("memmap2", &["mmap.rs"]),
     ("rayon", &["backup/", "restore/", "check.rs", "dump/", "pipeline.rs"]),
     ("redb", &["index/"]),
     ("roxmltree", &["source/columnstore/"]),
+    ("snap", &["packer/"]),
     ("tar", &["dump/archive.rs"]),
     ("uzers", &["backup/names.rs", "restore/attributes.rs"]),
     ("zstd", &["compress.rs"]),
+    ("proptest", &[]),
     ("tempfile", &[]),
 ];
 
-/// Crates that any module may use: the operating system, and encoding of records.
-const EVERYWHERE: [&str; 3] = ["rustix", "serde", "serde_json"];
+/// Crates that any module may use: the operating system, and encoding of records. And lz4_sys, which
+/// none does: it is there to be pinned.
+const EVERYWHERE: [&str; 4] = ["lz4_sys", "rustix", "serde", "serde_json"];
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -153,7 +157,8 @@ fn external_crates_are_named_behind_their_doors() {
         }
     }
     assert_none(wrong, "an external crate is named only behind its door");
-    assert!(used.len() == DOORS.len() - 1, "every door is in use: {used:?}");
+    let doors = DOORS.iter().filter(|(_, doors)| !doors.is_empty()).count();
+    assert!(used.len() == doors, "every door is in use: {used:?}");
 }
 
 /// Catches files that have grown past what can be read.

@@ -15,11 +15,13 @@ use std::sync::Arc;
 use colvault_engine::backend::{Backend, LocalBackend, MemoryBackend};
 use colvault_engine::backup::{BackupOptions, BackupReport, Group, backup};
 use colvault_engine::check::{CheckOptions, CheckReport, check};
+use colvault_engine::compress::Compression;
 use colvault_engine::error::Result;
 use colvault_engine::finding::{Finding, FindingKind};
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{CutterParameters, SlotParameters};
 use colvault_engine::id::SessionId;
 use colvault_engine::index::CachePlace;
+use colvault_engine::packer::Packers;
 use colvault_engine::pattern::Patterns;
 use colvault_engine::progress::{Cancel, NullObserver};
 use colvault_engine::repository::{CreateOptions, Repository};
@@ -46,6 +48,7 @@ impl Store {
     pub fn create(backend: Arc<dyn Backend>, cache: CachePlace, pack_bytes: u32) -> Store {
         let options = CreateOptions {
             cutter: CutterParameters::default(),
+            slots: SlotParameters::default(),
             pack_bytes,
             now: now(),
             program: "colvault-tests".to_owned(),
@@ -141,6 +144,7 @@ impl Store {
         let options = CheckOptions {
             read_trailers,
             read_data_percent: read_data.then_some(100.0),
+            packers: &Packers,
             threads: 2,
             cancel: Cancel::default(),
         };
@@ -179,6 +183,9 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         ignore_inode: false,
         force: false,
         fail_on_corruption: false,
+        slots: None,
+        compression: Compression::Default,
+        packers: &Packers,
         dry_run: false,
         prove: false,
         threads: 2,
@@ -203,6 +210,7 @@ pub fn restore_options(target: &Path) -> RestoreOptions {
         sparse: false,
         numeric_ids: false,
         dry_run: false,
+        packers: &Packers,
         threads: 2,
         cancel: Cancel::default(),
     }

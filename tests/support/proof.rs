@@ -110,6 +110,65 @@ impl Live {
             assert_ne!(of_object.map(change).count(), 0, "there are extents of {oid}");
         });
     }
+
+    /// Lets a column have more extents in its only file, as loads would. Returns their first LBIDs in the
+    /// order of the file, which is neither that of LBIDs nor that of the extent map.
+    pub fn grow(&self, oid: u32, count: u64) -> Vec<u64> {
+        let number =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let (mut lbids, mut blocks) = (Vec::new(), 0);
+        self.patch(&format!("{DBRM}/BRM_saves_em"), |bytes| {
+            let extents = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+            let entries = bytes[12..12 + 96 * extents].chunks(96);
+            let units =
+                |extent: &[u8]| u64::from(u32::from_le_bytes(extent[8..12].try_into().unwrap()));
+            let end = entries.clone().map(|e| number(e, 0) + units(e) * 1024).max().unwrap();
+            let of_object = |extent: &&[u8]| extent[16..20] == oid.to_le_bytes();
+            let at = entries.clone().position(|extent| of_object(&extent)).unwrap();
+            let first = entries.clone().find(of_object).unwrap().to_vec();
+            blocks = units(&first) * 1024;
+            lbids.push(number(&first, 0));
+            bytes[12 + 96 * at + 24..12 + 96 * at + 28].fill(0);
+            for more in 1..count {
+                let lbid = end + (count - more) * blocks;
+                lbids.push(lbid);
+                let mut extent = first.clone();
+                extent[..8].copy_from_slice(&lbid.to_le_bytes());
+                let block = u32::try_from(more * blocks).unwrap();
+                extent[20..24].copy_from_slice(&block.to_le_bytes());
+                let hwm = if more + 1 == count { block + 7 } else { 0 };
+                extent[24..28].copy_from_slice(&hwm.to_le_bytes());
+                bytes.splice(12..12, extent);
+            }
+            let extents = u32::try_from(extents as u64 + count - 1).unwrap();
+            bytes[4..8].copy_from_slice(&extents.to_le_bytes());
+        });
+        // The first slot, as often as it takes.
+        self.patch(&in_data1(oid), |bytes| {
+            let (start, end) = (number(bytes, 4096) as usize, number(bytes, 4104) as usize);
+            let slot = bytes[start..end].to_vec();
+            bytes.truncate(start);
+            for pointer in 0..=(count * blocks / 512) as usize {
+                let at = (start + pointer * slot.len()) as u64;
+                bytes[4096 + 8 * pointer..4104 + 8 * pointer].copy_from_slice(&at.to_le_bytes());
+                bytes.extend_from_slice(if pointer == 0 { &[] } else { &slot });
+            }
+            bytes[32..40].copy_from_slice(&(count * blocks).to_le_bytes());
+        });
+        self.name_lbids(oid, &lbids);
+        lbids
+    }
+
+    /// Writes LBIDs into the header of a column's file.
+    pub fn name_lbids(&self, oid: u32, lbids: &[u64]) {
+        self.patch(&in_data1(oid), |bytes| {
+            bytes[56..64].copy_from_slice(&(lbids.len() as u64).to_le_bytes());
+            bytes[64..64 + 8 * 48].fill(0);
+            for (lbid, at) in lbids.iter().zip((64..).step_by(8)) {
+                bytes[at..at + 8].copy_from_slice(&lbid.to_le_bytes());
+            }
+        });
+    }
 }
 
 pub fn generated_options() -> CreateOptions {

@@ -47,6 +47,8 @@ pub struct World {
     pub snapshots: Vec<Whole>,
     /// Copies of each chunk, from the trailers of all packs.
     pub stored: BTreeMap<Chunk, Vec<Place>>,
+    /// Recipes that snapshots reach: their raw length is not their own.
+    pub recipes: ChunkSet,
     /// The chunks of each pack.
     pub packs: BTreeMap<String, ChunkSet>,
     /// Bytes of all packs.
@@ -61,11 +63,16 @@ impl World {
         let repository = store.open().unwrap();
         repository.load_index(&NullObserver).unwrap();
         let listing = snapshot::list(&repository).unwrap();
-        let snapshots =
-            listing.snapshots.into_iter().map(|named| whole(&repository, named)).collect();
+        let mut recipes = ChunkSet::new();
+        let snapshots = listing
+            .snapshots
+            .into_iter()
+            .map(|named| whole(&repository, named, &mut recipes))
+            .collect();
         let mut world = World {
             snapshots,
             stored: BTreeMap::new(),
+            recipes,
             packs: BTreeMap::new(),
             pack_bytes: 0,
             all_bytes: store.backend.length(&Key::Config).unwrap(),
@@ -93,10 +100,14 @@ impl World {
     pub fn amount<'c>(&self, chunks: impl IntoIterator<Item = &'c Chunk>) -> Chunks {
         let mut sums = Chunks::default();
         for chunk in chunks {
-            let place = self.stored[chunk][0];
+            let mut place = self.stored[chunk][0];
+            let is_recipe = self.recipes.contains(chunk);
+            if is_recipe {
+                place.raw_length = place.stored_length;
+            }
             let one = Amount {
                 chunks: 1,
-                compressed: u64::from(place.stored_length <= place.raw_length),
+                compressed: u64::from(!is_recipe && place.stored_length <= place.raw_length),
                 raw_bytes: place.raw_length.into(),
                 stored_bytes: place.stored_length.into(),
             };
@@ -113,7 +124,8 @@ impl World {
     }
 }
 
-fn whole(repository: &Repository, named: Named) -> Whole {
+fn whole(repository: &Repository, named: Named, recipes: &mut ChunkSet) -> Whole {
+    let mut other = MetaReader::new(repository);
     let mut meta = MetaReader::new(repository);
     let mut whole = Whole {
         named: named.clone(),
@@ -145,8 +157,17 @@ fn whole(repository: &Repository, named: Named) -> Whole {
             })
             .unwrap();
             meta.extents(entry.extents(), &mut |_, extent| {
-                if let Extent::Chunk { id, .. } | Extent::Slice { id, .. } = extent {
-                    content.insert((ChunkKind::Data, id.0));
+                match extent {
+                    Extent::Chunk { id, .. } | Extent::Slice { id, .. } => {
+                        content.insert((ChunkKind::Data, id.0));
+                    }
+                    Extent::Recipe { id, length } => {
+                        let blocks = other.recipe(id, length)?;
+                        content.extend(blocks.chunks().map(|id| (ChunkKind::Data, id.0)));
+                        content.insert((ChunkKind::Meta, id.0));
+                        recipes.insert((ChunkKind::Meta, id.0));
+                    }
+                    _ => {}
                 }
                 Ok(())
             })

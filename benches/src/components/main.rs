@@ -4,6 +4,7 @@ mod content;
 mod cutting;
 mod index;
 mod packs;
+mod recipes;
 mod synthetic;
 
 use std::fmt;
@@ -31,6 +32,12 @@ enum Component {
     },
     /// Cut nights in every way that is considered, and say what each night adds
     Cutting {
+        /// Directories, each a night, in order
+        #[arg(required = true)]
+        nights: Vec<PathBuf>,
+    },
+    /// Cut what slots unpack to, store it through every transform, and say what each night adds
+    Recipes {
         /// Directories, each a night, in order
         #[arg(required = true)]
         nights: Vec<PathBuf>,
@@ -64,6 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Args::parse().component {
         Component::Content { dirs } => content::run(&dirs, &mut out)?,
         Component::Cutting { nights } => cutting::run(&nights, &mut out)?,
+        Component::Recipes { nights } => recipes::run(&nights, &mut out)?,
         Component::Index { dir, millions, look_ups, added } => {
             index::run(&dir, millions * 1_000_000, look_ups * 1000, added * 1000, &mut out)?;
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use colvault_engine::backend::{Backend, Key, LocalBackend, Space};
+use colvault_engine::compress::Compression;
 use colvault_engine::compress::Decompressor;
 use colvault_engine::format::ChunkKind;
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{CutterParameters, SlotParameters};
 use colvault_engine::id::{ChunkId, SessionId, random};
 use colvault_engine::index::CachePlace;
 use colvault_engine::pipeline::{StoreOptions, store_chunks};
@@ -27,6 +28,7 @@ pub fn run(directory: &Path, bytes: u64, out: &mut impl Write) -> Result<(), Err
     let backend: Arc<dyn Backend> = Arc::new(LocalBackend::create(directory)?);
     let options = CreateOptions {
         cutter: CutterParameters::default(),
+        slots: SlotParameters::default(),
         pack_bytes: PACK_BYTES_DEFAULT,
         now: "2026-01-01T00:00:00Z".into(),
         program: "components".into(),
@@ -36,7 +38,7 @@ pub fn run(directory: &Path, bytes: u64, out: &mut impl Write) -> Result<(), Err
     let repository =
         Repository::open(Arc::clone(&backend), |_| CachePlace::Directory(cache.clone()))?;
     let noise: Vec<u8> = (0..CHUNK / 32).flat_map(|_| random::<32>()).collect();
-    let options = StoreOptions { dry_run: false, lanes: 1 };
+    let options = StoreOptions { dry_run: false, lanes: 1, compression: Compression::Default };
     let begun = Instant::now();
     let (ids, _) =
         store_chunks(&repository, SessionId(random()), options, &NullObserver, |store| {

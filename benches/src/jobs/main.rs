@@ -42,7 +42,7 @@ struct Common {
     #[arg(long, default_value = "target/peers")]
     peers: PathBuf,
     /// The tools, in the order of the first round
-    #[arg(long, value_delimiter = ',', default_values = ["colvault", "restic", "rustic", "borg", "borg-fast", "cp"])]
+    #[arg(long, value_delimiter = ',', default_values = ["colvault", "colvault-packed", "restic", "rustic", "borg", "borg-fast", "cp"])]
     tools: Vec<Tool>,
     /// An empty directory on the file system to restore to; copies of the source and caches too
     #[arg(long)]

@@ -10,8 +10,10 @@ use crate::{Common, Outcome};
 /// A tool that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Tool {
-    /// This project.
+    /// This project, as it is by default: slots as recipes.
     Colvault,
+    /// The same with slots as packed bytes.
+    ColvaultPacked,
     /// Encrypts always; zstd by its own default.
     Restic,
     /// Encrypts always; zstd by its own default.
@@ -39,6 +41,7 @@ impl Tool {
     pub fn name(self) -> &'static str {
         match self {
             Tool::Colvault => "colvault",
+            Tool::ColvaultPacked => "colvault packed",
             Tool::Restic => "restic",
             Tool::Rustic => "rustic",
             Tool::Borg => "borg",
@@ -49,7 +52,7 @@ impl Tool {
 
     fn program(self, common: &Common) -> PathBuf {
         match self {
-            Tool::Colvault => absolute(&common.colvault),
+            Tool::Colvault | Tool::ColvaultPacked => absolute(&common.colvault),
             Tool::Cp => "cp".into(),
             Tool::Borg | Tool::BorgFast => absolute(&common.peers).join("bin/borg"),
             Tool::Restic | Tool::Rustic => absolute(&common.peers).join("bin").join(self.name()),
@@ -98,7 +101,7 @@ impl Job {
         command.env("HOME", &self.cache).env("XDG_CACHE_HOME", &self.cache);
         let repository = &self.repository;
         match self.tool {
-            Tool::Colvault => {
+            Tool::Colvault | Tool::ColvaultPacked => {
                 command.env("COLVAULT_REPOSITORY", repository);
                 command.env("COLVAULT_CACHE_DIR", &self.cache);
             }
@@ -131,6 +134,7 @@ impl Job {
         self.archives = 0;
         let arguments: &[&str] = match self.tool {
             Tool::Colvault | Tool::Restic | Tool::Rustic => &["init"],
+            Tool::ColvaultPacked => &["init", "--slots", "packed"],
             Tool::Borg | Tool::BorgFast => &["init", "-e", "none"],
             Tool::Cp => return Ok(()),
         };
@@ -163,7 +167,7 @@ impl Job {
     pub fn restore(&self, target: &Path) -> (Command, PathBuf) {
         let below = target.join(self.source.strip_prefix("/").unwrap_or(&self.source));
         match self.tool {
-            Tool::Colvault | Tool::Restic => {
+            Tool::Colvault | Tool::ColvaultPacked | Tool::Restic => {
                 let arguments = ["restore", "latest", "--target"].map(OsStr::new);
                 let mut command = self.command(&arguments);
                 command.arg(target);

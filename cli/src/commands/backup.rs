@@ -36,7 +36,8 @@ pub struct BackupArgs {
     force: bool,
 
     /// Make no snapshot when a segment file or an InnoDB page in the source does not hold; otherwise
-    /// it is stored as it is, marked, and the exit code is 3
+    /// it is stored as it is, marked, and the exit code is 3. That is about what is verified while it is
+    /// read; a proof that is refuted at the end makes exit code 3, and the snapshot is there
     #[arg(long)]
     fail_on_corruption: bool,
 }

@@ -6,8 +6,9 @@ use colvault_engine::check::{CheckOptions, check};
 use colvault_engine::error::ErrorKind;
 use colvault_engine::finding::{FindingKind, Findings};
 use colvault_engine::format::snapshot::Verdict;
+use colvault_engine::packer::Packers;
 use colvault_engine::progress::Event;
-use colvault_engine::proof::{is_provable, prove};
+use colvault_engine::proof::{add_lost, is_provable, prove};
 use colvault_engine::snapshot::{Chosen, Filter, choose};
 
 use crate::commands::{exit_of, not_chosen};
@@ -32,7 +33,7 @@ pub struct CheckArgs {
     #[arg(long)]
     read_trailers: bool,
 
-    /// Read all data and verify every chunk
+    /// Read all data, verify every chunk, and pack every slot again that is stored as a recipe
     #[arg(long, conflicts_with = "read_data_subset")]
     read_data: bool,
 
@@ -41,8 +42,9 @@ pub struct CheckArgs {
     read_data_subset: Option<f64>,
 
     /// Prove this snapshot of a deployment, from the repository alone: whether extent map, segment
-    /// files and the other files of the BRM agree in it; an id, the beginning of one, latest or latest~N.
-    /// The rest of the check is done only when data or trailers are to be read, too
+    /// files and the other files of the BRM agree in it, and whether all its content is in packs that
+    /// are there; an id, the beginning of one, latest or latest~N. The rest of the check is done only when
+    /// data or trailers are to be read, too
     #[arg(long, value_name = "SNAPSHOT")]
     columnstore: Option<String>,
 
@@ -81,7 +83,8 @@ fn prove_one(args: &CheckArgs, wanted: &str, context: &Context<'_>) -> Result<Ex
         return Err(Failure::new(ErrorKind::Invalid, object, problem)
             .with_hint("check without --columnstore checks that all its content is there"));
     }
-    let outcome = prove(&repository, &named.snapshot, context.cancel)?;
+    let mut outcome = prove(&repository, &named.snapshot, context.cancel)?;
+    add_lost(&repository, &named.snapshot, &mut outcome, context.cancel)?;
     repository.close();
     for findings in [&outcome.findings, &outcome.repeated] {
         watch.add(findings);
@@ -104,6 +107,7 @@ fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let options = CheckOptions {
         read_trailers: args.read_trailers,
         read_data_percent,
+        packers: &Packers,
         threads: context.settings.threads,
         cancel: context.cancel.clone(),
     };

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use colvault_engine::dump::{DumpOptions, dump};
 use colvault_engine::error::{Error, ErrorKind};
+use colvault_engine::packer::Packers;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::{Filter, choose};
 
@@ -92,6 +93,7 @@ pub fn run(args: &DumpArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         components: args.component.clone(),
         path: path.map(|path| path.as_os_str().as_bytes().to_vec()),
         archive: args.archive,
+        packers: &Packers,
         threads: context.settings.threads,
         cancel: context.cancel.clone(),
     };

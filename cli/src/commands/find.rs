@@ -117,7 +117,8 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     repository.load_index(&watch)?;
     let searched = args.searched(&listing, context)?;
     refuse_unknown_components(&args.component, &searched.iter().collect::<Vec<_>>())?;
-    options.tables = tables::of_snapshots(&repository, &searched, &args.table, &watch)?;
+    let mut tables = tables::of_snapshots(&repository, &searched, &args.table, &watch)?;
+    options.tables = tables.as_mut().map(|tables| std::mem::take(&mut tables.oids));
     let mut last = None;
     let mut count = 0;
     let report = find(&repository, &searched, &options, &watch, &mut |found| {
@@ -138,7 +139,11 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
             };
             let path = encode_path(&path);
             let (component, entry) = (found.component, found.entry);
-            let listed = ListedEntry { component, path: &path, entry, is_long: args.long };
+            let of_tables = tables.as_ref();
+            let column = of_tables.and_then(|tables| tables.column(found.named.id, &entry.path));
+            let column = column.as_ref();
+            let is_long = args.long;
+            let listed = ListedEntry { component, path: &path, entry, column, is_long };
             context.output.found(found.named, &listed);
         }
         nobody_reads(context)
@@ -154,7 +159,8 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     }
     watch.add(&report.findings);
     let findings = watch.findings();
-    context.output.searched(&Searched { report: &report, findings: &findings });
+    let unsearched = tables.map_or(0, |tables| tables.unsearched);
+    context.output.searched(&Searched { report: &report, unsearched, findings: &findings });
     Ok(exit_of(&findings))
 }
 

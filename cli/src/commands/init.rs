@@ -2,13 +2,14 @@
 
 use colvault_engine::backend::LocalBackend;
 use colvault_engine::error::ErrorKind;
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{BLOCK_BYTES_DEFAULT, CutterParameters, SlotParameters};
 use colvault_engine::repository::{CreateOptions, PACK_BYTES_DEFAULT, Repository, read_config};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Created;
 use crate::process;
+use crate::source::SlotsAs;
 
 /// Create a repository in a directory that is empty or not there yet
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,15 @@ pub struct InitArgs {
     #[arg(long, value_name = "KIB", hide_short_help = true, help_heading = "Advanced",
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     chunk_size_max: Option<u32>,
+
+    /// In which form backups store slots of segment files, unless they say otherwise
+    #[arg(long, value_name = "FORM", default_value = "recipe")]
+    slots: SlotsAs,
+
+    /// Unpacked bytes of a slot in one chunk, in KiB, a power of two; can never be changed
+    #[arg(long, value_name = "KIB", hide_short_help = true, help_heading = "Advanced",
+          value_parser = clap::value_parser!(u32).range(4..=4096))]
+    slot_block_size: Option<u32>,
 }
 
 /// Creates a repository.
@@ -44,12 +54,17 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
             bytes(args.chunk_size_avg, usual.average_bytes),
             bytes(args.chunk_size_max, usual.max_bytes),
         ),
+        slots: SlotParameters {
+            form: args.slots.into(),
+            block_bytes: bytes(args.slot_block_size, BLOCK_BYTES_DEFAULT),
+        },
         pack_bytes: args.pack_size << 20,
         now: process::now(),
         program: process::PROGRAM.to_owned(),
     };
     // Before any directory is made.
     options.cutter.validate("chunk sizes")?;
+    options.slots.validate("slot block size")?;
     let directory = context.settings.repository()?;
     let present = LocalBackend::open(directory);
     if read_config(&present).is_ok() {

@@ -15,7 +15,8 @@ use colvault_engine::repository::Repository;
 use colvault_engine::restore::Select;
 use colvault_engine::snapshot::{Filter, choose};
 
-use crate::commands::{exit_of, not_chosen, split_snapshot, tables};
+use crate::commands::tables::{self, Tables};
+use crate::commands::{exit_of, not_chosen, split_snapshot};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::ListedEntry;
@@ -71,13 +72,16 @@ pub fn run(args: &LsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         context.output.event(Event::Warning(warning));
     }
     let tables = tables::of_snapshot(&repository, &chosen.named, &args.table)?;
-    context.output.listing(&chosen.named);
     let select = Select {
         components: args.component.clone(),
-        oids: tables.map(|(_, oids)| oids),
+        oids: tables.as_ref().map(Tables::oids),
         ..Select::everything()
     };
-    let lister = Lister { args, paths: &paths, select: &select, context };
+    if let Some(tables) = &tables {
+        tables.columns(&repository, &chosen.named, &select, context.cancel, &watch)?;
+    }
+    context.output.listing(&chosen.named);
+    let lister = Lister { args, paths: &paths, select: &select, tables: tables.as_ref(), context };
     let mut found = 0;
     for component in &chosen.named.snapshot.components {
         if select.takes_component(&component.name) {
@@ -98,6 +102,7 @@ struct Lister<'a> {
     args: &'a LsArgs,
     paths: &'a [PathBuf],
     select: &'a Select,
+    tables: Option<&'a Tables>,
     context: &'a Context<'a>,
 }
 
@@ -142,7 +147,9 @@ impl Lister<'_> {
         }
         let path = encode_path(&path);
         let is_long = self.args.long;
-        self.context.output.listed(&ListedEntry { component, path: &path, entry, is_long });
+        let column = self.tables.and_then(|tables| tables.column(&entry.path));
+        let column = column.as_ref();
+        self.context.output.listed(&ListedEntry { component, path: &path, entry, column, is_long });
         true
     }
 }

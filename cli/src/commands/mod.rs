@@ -18,7 +18,7 @@ mod tables;
 mod temporary;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::finding::Findings;
@@ -76,9 +76,10 @@ fn not_chosen(error: Error) -> Failure {
     Failure::from(error).with_hint("colvault snapshots lists what there is")
 }
 
-/// Returns a path as the engine selects by it: without a slash at its end.
+/// Returns a path as the engine selects by it: without a slash at its end or `./` at its beginning.
 fn selected_path(path: &Path) -> Vec<u8> {
-    path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec()
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.collect::<PathBuf>().as_os_str().as_bytes().to_vec()
 }
 
 /// Fails with `NotFound` for a component that none of the snapshots has.

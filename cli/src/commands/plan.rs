@@ -84,6 +84,7 @@ pub fn run(args: &PlanArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         kind,
         group: &group,
         host: &options.host,
+        compression: options.compression,
         notes: &notes,
         credentials: &credentials,
         surroundings: surroundings.as_ref(),

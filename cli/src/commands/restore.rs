@@ -1,10 +1,14 @@
 //! `colvault restore`
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::snapshot::Snapshot;
+use colvault_engine::format::text::decode_path;
+use colvault_engine::packer::Packers;
 use colvault_engine::pattern::Patterns;
 use colvault_engine::progress::Event;
 use colvault_engine::restore::{RestoreOptions, Select, Target, destinations, restore};
@@ -72,7 +76,7 @@ pub struct RestoreArgs {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// For latest: pass over snapshots that are not complete
+    /// For latest: pass over snapshots that are not complete or whose proof is refuted
     #[arg(long)]
     latest_good: bool,
 
@@ -99,9 +103,12 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if path.is_some() && !args.table.is_empty() {
         return Err(Failure::usage("--table and a path of the snapshot rule each other out"));
     }
-    let found = tables::of_snapshot(&repository, &chosen.named, &args.table)?;
-    let (tables, oids) = found.unzip();
-    options.select.oids = oids;
+    let mut columns = Vec::new();
+    if let Some(tables) = tables::of_snapshot(&repository, &chosen.named, &args.table)? {
+        options.select.oids = Some(tables.oids());
+        let select = &options.select;
+        columns = tables.columns(&repository, &chosen.named, select, context.cancel, &watch)?;
+    }
     refuse_running(&chosen.named.snapshot, &options)?;
     let started = Instant::now();
     let report = restore(&repository, &chosen.named, &options, &watch)
@@ -115,8 +122,10 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         report: &report,
         dry_run: args.dry_run,
         delta: args.delta,
-        tables: &tables.unwrap_or_default(),
+        tables: &tables::tables_of(&columns),
+        columns: &columns,
         is_whole: options.select.takes_whole_components(),
+        has_column_data: has_column_data(&chosen.named.snapshot, &options.select),
         findings: &findings,
         elapsed,
     });
@@ -129,6 +138,9 @@ impl RestoreArgs {
         let failure = Failure::from(error);
         if !is_refused || self.delta {
             return failure;
+        }
+        if !self.table.is_empty() {
+            return failure.with_hint("restore to a directory that is empty or not there");
         }
         failure.with_hint(
             "restore to a directory that is empty or not there; --delta makes an existing tree \
@@ -160,10 +172,26 @@ impl RestoreArgs {
             sparse: self.sparse,
             numeric_ids: self.numeric_ids,
             dry_run: self.dry_run,
+            packers: &Packers,
             threads: context.settings.threads,
             cancel: context.cancel.clone(),
         })
     }
+}
+
+/// Whether some of what is chosen may be in a DB Root.
+fn has_column_data(snapshot: &Snapshot, select: &Select) -> bool {
+    let mut dbroots = snapshot.components.iter().filter(|component| {
+        component.name.starts_with("dbroot/") && select.takes_component(&component.name)
+    });
+    dbroots.any(|component| {
+        let base = decode_path(&component.path);
+        let is_near = |wanted: &Vec<u8>| {
+            let wanted = Path::new(OsStr::from_bytes(wanted));
+            wanted.is_relative() || wanted.starts_with(&base) || base.starts_with(wanted)
+        };
+        select.oids.is_none() && (select.paths.is_empty() || select.paths.iter().any(is_near))
+    })
 }
 
 /// Fails with `Refused` when a daemon has to do with a directory that is restored to.

@@ -5,6 +5,8 @@ use colvault_engine::finding::Findings;
 use colvault_engine::inspect::{InspectReport, Slot};
 use colvault_engine::snapshot::Named;
 
+use super::ColumnName;
+
 /// A file that was looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Inspected<'a> {
@@ -14,6 +16,8 @@ pub struct Inspected<'a> {
     pub path: &'a str,
     /// The component it is in; empty for a file of this host.
     pub component: &'a str,
+    /// The column it belongs to, where that is known.
+    pub column: Option<&'a ColumnName>,
     /// What it says.
     pub report: &'a InspectReport,
     /// What was found.

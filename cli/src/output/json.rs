@@ -13,11 +13,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
-use colvault_engine::format::config::CutterParameters;
+use colvault_engine::format::config::{CutterParameters, SlotParameters};
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
-    BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, Snapshot, SnapshotState,
-    SystemOfRecord, Verified,
+    BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, RecipeStats, Snapshot,
+    SnapshotState, SystemOfRecord, Verified,
 };
 use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
@@ -30,7 +30,7 @@ use super::reload;
 use super::stream::Stream;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
-    Output, Planned, Proved, Restored, Searched, Snapshots,
+    Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -89,6 +89,7 @@ struct Initialized<'a> {
     encryption: &'a str,
     pack_bytes: u32,
     chunker: &'a CutterParameters,
+    slots: &'a SlotParameters,
 }
 
 /// `summary`: what came of a command.
@@ -124,6 +125,8 @@ struct BackupFigures<'a> {
     indexes_added: u64,
     #[serde(flatten)]
     verified: Verified,
+    #[serde(flatten)]
+    recipes: RecipeStats,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,6 +137,9 @@ struct BackupSummary<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_id: Option<SessionId>,
     dry_run: bool,
+    /// `recipe` or `packed`: in which form slots were stored where they could be.
+    slots: &'static str,
+    packers: &'a [String],
     parent: Option<SessionId>,
     state: SnapshotState,
     kind: &'a str,
@@ -165,11 +171,23 @@ struct RestoreSummary<'a> {
     /// The tables whose segment files alone were restored.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tables: &'a [String],
+    /// Their columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<RestoredColumnLine<'a>>,
     /// What is to be done after the files are back, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reload: Vec<String>,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RestoredColumnLine<'a> {
+    oid: u32,
+    table: &'a str,
+    column: &'a str,
+    is_dictionary: bool,
+    files: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -204,6 +222,8 @@ struct SnapshotLine<'a> {
     hostname: &'a str,
     tags: &'a [String],
     program_version: &'a str,
+    /// What a restore needs to pack slots again.
+    packers: &'a [String],
     summary: BackupFigures<'a>,
     id: SessionId,
     short_id: String,
@@ -257,6 +277,13 @@ struct NodeLine<'a> {
     inode: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     linktarget: Option<String>,
+    /// The column it belongs to, where tables were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_dictionary: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<String>,
 }
@@ -315,6 +342,7 @@ impl Observer for Json {
             Event::Warning(message) => self.send(&Message::Warning { message }),
             Event::Stage(name) => verbose("stage", name),
             Event::Would(path) => verbose("would", path),
+            Event::KeptPacked { object, .. } => verbose("kept_packed", object),
             Event::Done { .. } if !self.is_quiet && self.progress.is_due(STATUS_PAUSE) => {
                 self.send(&Message::Status(status(self.progress.figures())));
             }
@@ -356,6 +384,7 @@ impl Output for Json {
             encryption: &created.config.encryption,
             pack_bytes: created.config.pack_bytes,
             chunker: &created.config.cutter,
+            slots: &created.config.slots,
         }));
     }
 
@@ -366,6 +395,8 @@ impl Output for Json {
             total_duration: backed_up.elapsed.as_secs_f64(),
             snapshot_id: backed_up.report.id,
             dry_run: backed_up.dry_run,
+            slots: backed_up.report.slots.name(),
+            packers: &snapshot.packers,
             parent: snapshot.parent,
             state: snapshot.state,
             kind: &snapshot.kind,
@@ -414,6 +445,7 @@ impl Output for Json {
                 .map(|(name, path)| RestoredComponent { name, target: encode_path(path) })
                 .collect(),
             tables: restored.tables,
+            columns: restored.columns.iter().map(column_line).collect(),
             reload: reload::after(restored),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),
@@ -545,6 +577,7 @@ fn figures<'a>(
         packs_added: stats.packs,
         indexes_added: stats.indexes,
         verified: stats.verified,
+        recipes: stats.recipes,
     }
 }
 
@@ -557,6 +590,7 @@ fn snapshot_line(named: &Named) -> SnapshotLine<'_> {
         hostname: &snapshot.host,
         tags: &snapshot.tags,
         program_version: &snapshot.program,
+        packers: &snapshot.packers,
         summary: figures(&snapshot.time, &snapshot.end, &snapshot.stats, snapshot.counts()),
         id: named.id,
         short_id: named.id.short(),
@@ -588,6 +622,16 @@ fn left_out_total(snapshot: &Snapshot) -> u64 {
     said.unwrap_or(snapshot.left_out.len() as u64)
 }
 
+fn column_line(column: &RestoredColumn) -> RestoredColumnLine<'_> {
+    RestoredColumnLine {
+        oid: column.oid,
+        table: &column.name.table,
+        column: &column.name.column,
+        is_dictionary: column.name.is_dictionary,
+        files: column.files,
+    }
+}
+
 fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
     let entry = listed.entry;
     let linktarget = match &entry.node {
@@ -611,6 +655,9 @@ fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
         ctime: units::utc_time(entry.identity.ctime.seconds, entry.identity.ctime.nanoseconds),
         inode: entry.identity.inode,
         linktarget,
+        table: listed.column.map(|name| name.table.as_str()),
+        column: listed.column.map(|name| name.column.as_str()),
+        is_dictionary: listed.column.map(|name| name.is_dictionary),
         findings: entry.findings.iter().map(|finding| encode(&finding.detail)).collect(),
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use colvault_engine::backup::BackupReport;
 use colvault_engine::check::CheckReport;
+use colvault_engine::compress::Compression;
 use colvault_engine::finding::Findings;
 use colvault_engine::format::config::Config;
 use colvault_engine::format::manifest::Entry;
@@ -55,6 +56,8 @@ pub struct Planned<'a> {
     pub kind: &'a str,
     /// The deployment's name, or the paths.
     pub group: &'a str,
+    /// How hard new chunks would be compressed.
+    pub compression: Compression,
     /// The host's name, as the snapshot would have it.
     pub host: &'a str,
     /// What the user should know, as sentences.
@@ -101,6 +104,36 @@ pub struct Snapshots<'a> {
     pub findings: &'a Findings,
 }
 
+/// The column that a segment file belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnName {
+    /// Its table, as `schema.table`.
+    pub table: String,
+    /// Its name.
+    pub column: String,
+    /// Whether it is the file of the column's dictionary.
+    pub is_dictionary: bool,
+}
+
+impl ColumnName {
+    /// Returns the name as people read it.
+    pub fn told(&self) -> String {
+        let noun = if self.is_dictionary { " (dictionary)" } else { "" };
+        format!("{}.{}{noun}", self.table, self.column)
+    }
+}
+
+/// A column, or its dictionary, whose segment files were restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredColumn {
+    /// The object id: it is in the paths of the files.
+    pub oid: u32,
+    /// The name.
+    pub name: ColumnName,
+    /// How many segment files it has.
+    pub files: u64,
+}
+
 /// A path of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct ListedEntry<'a> {
@@ -110,6 +143,8 @@ pub struct ListedEntry<'a> {
     pub path: &'a str,
     /// What it is.
     pub entry: &'a Entry,
+    /// The column it belongs to, where tables were asked for.
+    pub column: Option<&'a ColumnName>,
     /// Whether all attributes were asked for.
     pub is_long: bool,
 }
@@ -127,8 +162,12 @@ pub struct Restored<'a> {
     pub delta: bool,
     /// The tables whose segment files alone were restored; empty when nothing was said of tables.
     pub tables: &'a [String],
+    /// Their columns.
+    pub columns: &'a [RestoredColumn],
     /// Whether the components were taken whole, all their paths.
     pub is_whole: bool,
+    /// Whether some of the paths chosen are in DB Roots.
+    pub has_column_data: bool,
     /// What was found.
     pub findings: &'a Findings,
     /// How long it took.

@@ -11,14 +11,35 @@ use crate::units::{bytes, counted};
 pub fn lacks(snapshot: &Snapshot) -> Option<String> {
     let record = snapshot.record.as_ref().filter(|record| !record.left_out.is_empty())?;
     let (files, sum) = record.left_out_sums();
-    let tables = tables(record).len() as u64;
+    let tables = tables(record);
     Some(format!(
-        "without the rows of {}: {} of {} were left to the system of record, {}",
-        counted(tables, "table", "tables"),
+        "without the rows of {} ({}): {} of {} were left to the system of record, {}",
+        counted(tables.len() as u64, "table", "tables"),
+        some_of(&tables),
         counted(files, "user segment file", "user segment files"),
         bytes(sum),
         origin(record)
     ))
+}
+
+/// How many tables are named; the rest is counted.
+const TABLES_NAMED_MAX: usize = 5;
+
+/// Returns the first of some names, and how many more there are.
+pub fn some_of(names: &[&str]) -> String {
+    let shown = names.iter().take(TABLES_NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(TABLES_NAMED_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Whether the segment files of a table were left to the system of record.
+pub fn is_left_out(record: &SystemOfRecord, table: &str) -> bool {
+    match record.tables.is_empty() {
+        true => !record.left_out.is_empty(),
+        false => record.left_out.iter().any(|left_out| left_out.table == table),
+    }
 }
 
 /// Returns what is to be done after a restore, as lines: the numbered steps when a deployment was
@@ -32,9 +53,10 @@ pub fn after(restored: &Restored<'_>) -> Vec<String> {
         snapshot.components.iter().filter(|component| component.name.starts_with("dbroot/"));
     let all_dbroots = dbroots.clone().all(|component| is_there(&component.name));
     if restored.is_whole && all_dbroots && is_there("datadir") && !restored.dry_run {
-        return steps(snapshot);
+        return steps(snapshot, restored.delta);
     }
-    match dbroots.any(|component| is_there(&component.name)) && restored.is_whole {
+    let has_column_data = restored.has_column_data && restored.tables.is_empty();
+    match dbroots.any(|component| is_there(&component.name)) && has_column_data {
         true => {
             lacks(snapshot).map(|lacks| format!("this snapshot is {lacks}")).into_iter().collect()
         }
@@ -44,7 +66,7 @@ pub fn after(restored: &Restored<'_>) -> Vec<String> {
 
 /// Returns what is to be done after the files are back, as numbered lines; nothing when the
 /// snapshot lacks nothing.
-fn steps(snapshot: &Snapshot) -> Vec<String> {
+fn steps(snapshot: &Snapshot, is_delta: bool) -> Vec<String> {
     let Some(lacks) = lacks(snapshot) else { return Vec::new() };
     let Some(record) = &snapshot.record else { return Vec::new() };
     let tables = tables(record);
@@ -63,11 +85,14 @@ fn steps(snapshot: &Snapshot) -> Vec<String> {
             record.data.join(", ")
         ));
     }
-    step(
-        "start the server on the restored files; the extent map names segment files that are not \
-         there, so do not query these tables yet"
-            .to_owned(),
-    );
+    let files = match is_delta {
+        true => "that are not there, or are older ones that were left in place",
+        false => "that are not there",
+    };
+    step(format!(
+        "start the server on the restored files; the extent map names segment files {files}, so do not \
+         query these tables yet"
+    ));
     for (schema, names) in &by_schema(&tables) {
         step(format!(
             "keep the definitions, these tables alone: mariadb-dump --no-data \

@@ -59,6 +59,8 @@ pub struct Compared<'a> {
 pub struct Searched<'a> {
     /// What was searched.
     pub report: &'a FindReport,
+    /// Snapshots that were not searched, as their names of tables could not be read.
+    pub unsearched: u64,
     /// What was found to be wrong.
     pub findings: &'a Findings,
 }

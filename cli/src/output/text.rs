@@ -8,8 +8,11 @@ mod reports;
 use std::io::{self, Write};
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
+use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::manifest::Node;
-use colvault_engine::format::snapshot::{BackupStats, Snapshot, SnapshotState, Verdict, Verified};
+use colvault_engine::format::snapshot::{
+    BackupStats, RecipeStats, Snapshot, SnapshotState, Verified,
+};
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
@@ -30,16 +33,20 @@ use crate::units::{bytes, count, counted, duration, local_time, permissions, rat
 /// How many findings are named; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 20;
 
+/// How many columns of restored tables are named; the rest is counted.
+const COLUMNS_SHOWN_MAX: usize = 50;
+
 /// How many paths of a snapshot stand in the table.
 const PATHS_SHOWN_MAX: usize = 3;
 
 /// What a restore finds where content is not what it was.
-const LOST: [FindingKind; 5] = [
+const LOST: [FindingKind; 6] = [
     FindingKind::LostContent,
     FindingKind::MissingObject,
     FindingKind::DamagedObject,
     FindingKind::MissingChunk,
     FindingKind::DamagedChunk,
+    FindingKind::UnknownPacker,
 ];
 
 /// Writes text, and a bar on a terminal.
@@ -98,6 +105,10 @@ impl Observer for Text {
         match event {
             Event::Warning(text) => self.complain(format!("warning: {text}")),
             Event::Finding(finding) if self.is_verbose => self.complain(finding_line(finding)),
+            Event::KeptPacked { object, slots } if self.is_verbose => {
+                let slots = counted(slots, "slot", "slots");
+                self.bar.aside(|| self.say(format!("as packed bytes: {slots} of {object}")))
+            }
             Event::Would(path) if self.is_verbose => {
                 self.bar.aside(|| self.say(format!("would write {path}")))
             }
@@ -150,6 +161,14 @@ impl Output for Text {
             bytes(config.pack_bytes.into()),
             bytes(config.cutter.average_bytes.into())
         ));
+        let slots = &config.slots;
+        self.say(match slots.form {
+            SlotForm::Recipe => format!(
+                "  slots of segment files as recipes, unpacked in blocks of {}",
+                bytes(slots.block_bytes.into())
+            ),
+            SlotForm::Packed => "  slots of segment files as packed bytes".to_owned(),
+        });
         self.say("  nothing in it is encrypted: whoever can read the directory can read the data");
         self.say(format!("next: colvault -r {} backup --root /", created.location));
     }
@@ -214,6 +233,9 @@ impl Output for Text {
             let snapshot = &named.snapshot;
             let (id, time) = (named.id.short(), local_time(&snapshot.time));
             self.say(format!("snapshot {id} of {time} on {}", snapshot.host));
+            if !snapshot.packers.is_empty() {
+                self.say(format!("a restore needs the packers {}", snapshot.packers.join(", ")));
+            }
         }
         if let Some(lacks) = reload::lacks(&named.snapshot) {
             self.complain(format!("note: {lacks}; a restore says how to load them"));
@@ -225,9 +247,13 @@ impl Output for Text {
             Node::Symlink { target } if listed.is_long => format!(" -> {}", encode(target)),
             _ => String::new(),
         };
+        let column = listed.column.map_or_else(String::new, |name| format!("  {}", name.told()));
         match listed.is_long {
-            false => self.out.line(listed.path),
-            true => self.out.line(&format!("{} {}{target}", long_columns(listed), listed.path)),
+            false => self.out.line(&format!("{}{column}", listed.path)),
+            true => {
+                let path = listed.path;
+                self.out.line(&format!("{} {path}{target}{column}", long_columns(listed)));
+            }
         }
     }
 
@@ -255,6 +281,14 @@ impl Output for Text {
             self.say("next: content is missing, as the findings say; do not start a server on it");
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
+        }
+        for column in restored.columns.iter().take(COLUMNS_SHOWN_MAX) {
+            let files = counted(column.files, "file", "files");
+            self.say(format!("  OID {}: {}, {files}", column.oid, column.name.told()));
+        }
+        if restored.columns.len() > COLUMNS_SHOWN_MAX {
+            let more = restored.columns.len() - COLUMNS_SHOWN_MAX;
+            self.say(format!("  and {} more; ls --table names all", count(more as u64)));
         }
         if !restored.tables.is_empty() && !restored.dry_run {
             self.say(format!(
@@ -381,6 +415,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         added(stats),
     ];
     lines.extend(verified(&stats.verified));
+    lines.extend(recipes(&stats.recipes));
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
     }
@@ -419,6 +454,31 @@ fn verified(of: &Verified) -> Option<String> {
     (!parts.is_empty()).then(|| format!("verified {}", parts.join(" and ")))
 }
 
+/// In which form slots were stored, where recipes were wanted and there were slots.
+fn recipes(of: &RecipeStats) -> Option<String> {
+    let mut parts = Vec::new();
+    if of.slots_recipe_new + of.slots_recipe_known > 0 {
+        parts.push(format!(
+            "as recipes {} new, {} known ({} unpacked)",
+            count(of.slots_recipe_new),
+            count(of.slots_recipe_known),
+            bytes(of.slots_unpacked_bytes)
+        ));
+    }
+    let kept = [
+        (of.slots_packed_otherwise, "packed by another library version"),
+        (of.slots_not_tried, "behind such and not tried"),
+        (of.slots_not_unpacked, "not to be unpacked"),
+        (of.slots_not_whole, "with holes or not to be read"),
+    ];
+    let kept = kept.into_iter().filter(|(number, _)| *number > 0);
+    let kept: Vec<_> = kept.map(|(number, why)| format!("{} {why}", count(number))).collect();
+    if !kept.is_empty() {
+        parts.push(format!("as packed bytes {}", kept.join(", ")));
+    }
+    (!parts.is_empty()).then(|| format!("slots stored: {}", parts.join("; ")))
+}
+
 /// What a backup added to the repository. A dry run fills no packs.
 fn added(stats: &BackupStats) -> String {
     if stats.packs == 0 && stats.data_added == 0 {
@@ -428,8 +488,9 @@ fn added(stats: &BackupStats) -> String {
         0 => String::new(),
         packs => format!(" in {}", counted(packs, "pack", "packs")),
     };
+    let unpacked = if stats.recipes.slots_unpacked > 0 { " (slots unpacked)" } else { "" };
     format!(
-        "added {} in {}, stored as {} ({}){packs}",
+        "added {}{unpacked} in {}, stored as {} ({}){packs}",
         bytes(stats.data_added),
         counted(stats.data_chunks + stats.meta_chunks, "chunk", "chunks"),
         bytes(stats.data_added_packed),
@@ -460,7 +521,7 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
     let id = backed_up.report.id.map(|id| id.short());
     match (id, backed_up.report.snapshot.state) {
         (None, _) => "the same command without --dry-run".to_owned(),
-        (Some(id), SnapshotState::Complete) if is_refuted(&backed_up.report.snapshot) => format!(
+        (Some(id), SnapshotState::Complete) if backed_up.report.snapshot.is_refuted() => format!(
             "see to what does not hold, and back up again; colvault check --columnstore {id} repeats \
              the proof"
         ),
@@ -470,12 +531,11 @@ fn after_backup(backed_up: &BackedUp<'_>) -> String {
         (Some(_), SnapshotState::Inconsistent) => {
             "stop or freeze the deployment and back it up again: writes went on".to_owned()
         }
+        (Some(_), SnapshotState::Damaged) => {
+            "see to what does not hold, as the findings say, and back up again".to_owned()
+        }
         (Some(_), _) => "see to what could not be read, and back up again".to_owned(),
     }
-}
-
-fn is_refuted(snapshot: &Snapshot) -> bool {
-    snapshot.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Refuted)
 }
 
 fn snapshot_row(named: &Named) -> Vec<String> {

@@ -42,7 +42,7 @@ const REPORTS: &[&str] = &["stats", "diff", "find"];
 const CHECK: &[&str] = &["check"];
 
 /// Every setting, as `plan --show-settings` lists them.
-pub const SETTINGS: [Setting; 34] = [
+pub const SETTINGS: [Setting; 38] = [
     setting("repository", Kind::Text, "repo", ALL, "none"),
     setting("cache_dir", Kind::Text, "cache_dir", ALL, "colvault in the user's cache directory"),
     setting("no_cache", Kind::Flag, "no_cache", ALL, "false"),
@@ -52,6 +52,8 @@ pub const SETTINGS: [Setting; 34] = [
     setting("init.chunk_size_min", Kind::Number, "chunk_size_min", INIT, "16"),
     setting("init.chunk_size_avg", Kind::Number, "chunk_size_avg", INIT, "64"),
     setting("init.chunk_size_max", Kind::Number, "chunk_size_max", INIT, "256"),
+    setting("init.slots", Kind::Text, "slots", INIT, "recipe"),
+    setting("init.slot_block_size", Kind::Number, "slot_block_size", INIT, "256"),
     setting("backup.root", Kind::Text, "root", BACKUP, "none; / for plan"),
     setting("backup.paths", Kind::List, "paths", BACKUP, "none"),
     setting("backup.files_from", Kind::Text, "files_from", BACKUP, "none"),
@@ -61,6 +63,8 @@ pub const SETTINGS: [Setting; 34] = [
     setting("backup.exclude", Kind::List, "exclude", BACKUP, "nothing"),
     setting("backup.exclude_file", Kind::List, "exclude_file", BACKUP, "none"),
     setting("backup.one_file_system", Kind::Flag, "one_file_system", BACKUP, "false"),
+    setting("backup.slots", Kind::Text, "slots", BACKUP, "as init said"),
+    setting("backup.compression", Kind::Text, "compression", BACKUP, "default"),
     setting("backup.fail_on_corruption", Kind::Flag, "fail_on_corruption", &["backup"], "false"),
     setting("backup.tag", Kind::List, "tag", &["backup"], "none"),
     setting("backup.host", Kind::Text, "host", BACKUP, "this host's name"),

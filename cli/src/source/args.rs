@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use colvault_engine::backup::{BackupOptions, RecordOptions};
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::snapshot::ReloadStep;
+use colvault_engine::packer::Packers;
 use colvault_engine::pattern::Patterns;
 
 use super::record::{RecordSettings, SourceOfRecord};
+use super::storing::{CompressionAs, SlotsAs};
 use super::{DeploymentOptions, Source, deployment, plain_paths};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -76,6 +78,14 @@ pub struct SourceArgs {
     /// Do not cross into other file systems
     #[arg(short = 'x', long)]
     one_file_system: bool,
+
+    /// In which form slots of segment files are stored, in place of the repository's own
+    #[arg(long, value_name = "FORM")]
+    slots: Option<SlotsAs>,
+
+    /// How hard new chunks are compressed
+    #[arg(long, value_name = "HOW", default_value = "default")]
+    compression: CompressionAs,
 
     /// Name of the host for the snapshot
     #[arg(short = 'H', long, value_name = "NAME")]
@@ -168,6 +178,9 @@ impl SourceArgs {
             ignore_inode: self.ignore_inode,
             force: false,
             fail_on_corruption: false,
+            slots: self.slots.map(Into::into),
+            compression: self.compression.into(),
+            packers: &Packers,
             dry_run: false,
             prove: true,
             threads: context.settings.threads,

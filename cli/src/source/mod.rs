@@ -5,6 +5,7 @@ mod args;
 mod deployment;
 mod paths;
 mod record;
+mod storing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use args::{PLAIN, SourceArgs};
 pub use deployment::{Daemons, DeploymentOptions, deployment, describe};
 pub use paths::{plain_paths, real_path};
 pub use record::NOT_CONFIRMED;
+pub use storing::SlotsAs;
 
 /// What is to be backed up and what is known of it before the walk.
 #[derive(Debug)]

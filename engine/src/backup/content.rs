@@ -13,7 +13,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::FileType;
 
-use super::layout::{Recognised, recognise};
+use super::layout::{Layout, Recognised, recognise};
+use super::parent::{Before, Former};
+use super::slots::SlotStore;
 use super::span::{Span, SpanReader};
 use super::{is_racy, recorded};
 use crate::chunker::Cutters;
@@ -22,10 +24,11 @@ use crate::finding::Finding;
 use crate::format::extent::{Extent, SPAN_BYTES};
 use crate::format::manifest::{Entry, EntryFinding, Time};
 use crate::format::segment::SegmentFacts;
-use crate::format::snapshot::Verified;
+use crate::format::snapshot::{RecipeStats, Verified};
 use crate::manifest::fold_extents;
 use crate::pipeline::ChunkStore;
 use crate::progress::{Cancel, Event, Observer};
+use crate::repository::Repository;
 use crate::source::SourceTree;
 use crate::source::directory::Found;
 use crate::source::file::{self, Place, Stat, next_data, stat_open, xattrs_open};
@@ -53,8 +56,32 @@ pub(super) fn unreadable(error: &Error) -> EntryFinding {
     EntryFinding { code: UNREADABLE, detail: error.repeat().problem().as_bytes().to_vec() }
 }
 
-/// Bounds what an entry takes in the manifest; what is dropped becomes a finding.
-pub(super) fn keep_small(entry: &mut Entry) {
+/// What does not hold in a file: the first are kept, the others counted, so that memory does not grow
+/// with a file of which nothing holds.
+#[derive(Default)]
+pub(super) struct Damages {
+    listed: Vec<EntryFinding>,
+    /// How many more there are.
+    more: u64,
+}
+
+impl Damages {
+    pub fn push(&mut self, finding: EntryFinding) {
+        match self.listed.len() < FINDINGS_MAX {
+            true => self.listed.push(finding),
+            false => self.more += 1,
+        }
+    }
+
+    fn append(&mut self, other: Damages) {
+        other.listed.into_iter().for_each(|finding| self.push(finding));
+        self.more += other.more;
+    }
+}
+
+/// Bounds what an entry takes in the manifest; what is dropped becomes a finding. There are `more`
+/// findings than the entry has.
+pub(super) fn keep_small(entry: &mut Entry, mut more: u64) {
     let bytes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > XATTR_BYTES_MAX {
         entry.xattrs.clear();
@@ -63,22 +90,29 @@ pub(super) fn keep_small(entry: &mut Entry) {
         );
         entry.findings.push(EntryFinding { code: UNREADABLE, detail: detail.into_bytes() });
     }
-    if entry.findings.len() > FINDINGS_MAX {
-        let more = entry.findings.len() - FINDINGS_MAX;
-        let code = entry.findings[FINDINGS_MAX].code;
-        entry.findings.truncate(FINDINGS_MAX);
-        let detail = format!("{more} more findings of this entry");
-        entry.findings.push(EntryFinding { code, detail: detail.into_bytes() });
+    // Those taken over from the parent end with the one that counts the rest, and stay as they are.
+    let has_rest = entry.findings.last().is_some_and(|last| last.times() > 1);
+    if entry.findings.len() > FINDINGS_MAX && !has_rest {
+        for finding in entry.findings.drain(FINDINGS_MAX..) {
+            more = more.saturating_add(finding.times());
+        }
+    }
+    if let (Some(last), true) = (entry.findings.last(), more > 0) {
+        let rest = EntryFinding::rest(last.code, more);
+        entry.findings.push(rest);
     }
 }
 
 /// What reading tasks share.
 pub(super) struct Reading<'a> {
+    pub repository: &'a Repository,
     pub store: &'a ChunkStore<'a>,
     pub cutters: &'a Cutters,
     pub observer: &'a dyn Observer,
     pub cancel: &'a Cancel,
     pub permits: Permits,
+    /// Makes recipes of slots, where they are wanted.
+    pub recipes: Option<SlotStore<'a>>,
 }
 
 /// Bounds how many tasks wait in the pool.
@@ -115,11 +149,14 @@ pub(super) struct FileContent {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub racy: bool,
     pub findings: Vec<EntryFinding>,
+    /// How many more there are.
+    pub more_findings: u64,
     /// What its header said, for a segment file.
     pub segment: Option<SegmentFacts>,
     /// Bytes read from the source.
     pub read: u64,
     pub verified: Verified,
+    pub recipes: RecipeStats,
 }
 
 /// How the reading of a file ended.
@@ -168,8 +205,7 @@ struct Opened {
     stat: Stat,
     started: Time,
     recognised: Recognised,
-    /// Verify what is known, too.
-    verify_all: bool,
+    before: Before,
     /// The spans that have data, in order; the others are holes.
     ranges: Vec<Range<u64>>,
     /// What the spans read so far gave, by where they begin.
@@ -196,13 +232,12 @@ fn spans_with_data(file: &File, stat: &Stat, recognised: &Recognised) -> Vec<Ran
 }
 
 impl FileJob {
-    /// Starts reading a file in the pool; waits while too many tasks are queued. With `verify_all`,
-    /// slots and pages are verified although their chunks are known.
+    /// Starts reading a file in the pool; waits while too many tasks are queued.
     pub fn begin<'scope>(
         reading: &'scope Reading<'_>,
         scope: &rayon::ScopeFifo<'scope>,
         found: &Found,
-        verify_all: bool,
+        before: Before,
     ) -> Result<Arc<FileJob>> {
         reading.store.check()?;
         let job = Arc::new(FileJob { outcome: Mutex::default(), done: Condvar::new() });
@@ -210,7 +245,7 @@ impl FileJob {
         if found.stat.size <= SPAN_BYTES {
             let ends = TaskEnd::begin(reading, &job);
             scope.spawn_fifo(move |_| {
-                match Opened::open(&ends.job, place, &path, verify_all) {
+                match Opened::open(&ends.job, place, &path, before) {
                     Ok(opened) => opened.read_all(reading),
                     Err(outcome) => ends.job.finish(outcome),
                 }
@@ -218,7 +253,7 @@ impl FileJob {
             });
             return Ok(job);
         }
-        let opened = match Opened::open(&job, place, &path, verify_all) {
+        let opened = match Opened::open(&job, place, &path, before) {
             Ok(opened) => Arc::new(opened),
             Err(outcome) => {
                 job.finish(outcome);
@@ -269,7 +304,7 @@ impl Opened {
         job: &Arc<FileJob>,
         place: Place,
         name: &[u8],
-        verify_all: bool,
+        before: Before,
     ) -> Result<Opened, Outcome> {
         let started = file::now();
         let path = place.host_path.clone();
@@ -291,7 +326,7 @@ impl Opened {
             stat,
             started,
             recognised,
-            verify_all,
+            before,
             left: AtomicUsize::new(ranges.len()),
             ranges,
             spans: Mutex::default(),
@@ -308,11 +343,16 @@ impl Opened {
 
     fn read_span(&self, range: Range<u64>, reading: &Reading<'_>) {
         let start = range.start;
+        let former = match self.recognised.layout {
+            // Nothing in it is verified.
+            Layout::Plain => Former::default(),
+            _ => self.before.within(reading.repository, &range),
+        };
         let reader = SpanReader {
             file: &self.file,
             is_sparse: self.stat.may_have_holes(),
             layout: &self.recognised.layout,
-            verify_all: self.verify_all,
+            former: &former,
             reading,
         };
         // Of several spans only the lists are kept: memory does not grow with the file.
@@ -343,8 +383,10 @@ impl Opened {
     ) -> Result<FileContent> {
         let mut extents = Vec::new();
         let mut findings = Vec::new();
-        let mut damage = self.recognised.faults.clone();
+        let mut damage = Damages::default();
+        self.recognised.faults.iter().for_each(|fault| damage.push(fault.clone()));
         let mut verified = Verified::default();
+        let mut recipes = RecipeStats::default();
         let (mut size, mut read) = (0, 0);
         // Where the last span ended before its time, what follows is lost; elsewhere it is a hole.
         let mut short = false;
@@ -352,7 +394,8 @@ impl Opened {
             let mut span = span?;
             read += span.read;
             verified.add(&span.verified);
-            damage.append(&mut span.damage);
+            recipes.add(&span.recipes);
+            damage.append(std::mem::take(&mut span.damage));
             for detail in &span.unreadable {
                 let detail = detail.to_string().into_bytes();
                 findings.push(EntryFinding { code: UNREADABLE, detail });
@@ -376,13 +419,15 @@ impl Opened {
         let extents = fold_extents(reading.store, extents)?;
         let xattrs = xattrs_open(&self.file, &self.path);
         let after = stat_open(&self.file, &self.path)?;
+        let mut more = 0;
         let mut racy = is_racy(&self.stat, self.started);
         if size != self.stat.size || !after.same_content(&self.stat) {
             // What does not hold may be half of a write: it is read again next time.
             racy = true;
             findings.push(EntryFinding { code: CHANGED, detail: self.change(size, &after) });
         } else {
-            findings.extend(damage);
+            findings.extend(damage.listed);
+            more = damage.more;
         }
         let xattrs = xattrs.unwrap_or_else(|error| {
             racy = true;
@@ -391,7 +436,19 @@ impl Opened {
         });
         let segment = self.recognised.facts.clone();
         let stat = self.stat;
-        Ok(FileContent { stat, size, extents, xattrs, racy, findings, segment, read, verified })
+        Ok(FileContent {
+            stat,
+            size,
+            extents,
+            xattrs,
+            racy,
+            findings,
+            more_findings: more,
+            segment,
+            read,
+            verified,
+            recipes,
+        })
     }
 
     fn change(&self, size: u64, after: &Stat) -> Vec<u8> {

@@ -7,14 +7,16 @@
 
 mod content;
 mod decide;
+mod kept;
 mod layout;
 mod names;
 mod parent;
 mod record;
+mod slots;
 mod span;
 mod tables;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -23,21 +25,26 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use crate::chunker::Cutters;
+use crate::compress::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::config::SlotForm;
 use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, EntryFinding, Node, Time};
 use crate::format::session::Lease;
 use crate::format::snapshot::{
-    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, Snapshot, SnapshotState,
+    BackupStats, Component, Counts, CredentialRecord, LeftOutRecord, RecipeStats, Snapshot,
+    SnapshotState,
 };
 use crate::format::text::encode_path;
 use crate::id::SessionId;
 use crate::manifest::ManifestWriter;
+use crate::packer::Pack;
 use crate::pattern::Patterns;
 use crate::pipeline::{StoreOptions, store_chunks};
 use crate::progress::{Cancel, Event, Observer};
 use crate::proof::{is_provable, prove};
+use crate::recipe::refuse_unknown_packers;
 use crate::repository::Repository;
 use crate::session::{Begun, Session};
 use crate::snapshot::{Listing, Named};
@@ -47,10 +54,13 @@ use crate::source::file::{self, Stat};
 use crate::source::{LeftOut, SourceTree};
 use content::{FileJob, Outcome, Permits, Reading};
 pub(crate) use decide::{Judge, link_leaving, walk_failure, was_a_file};
+use kept::KeptPacked;
 use names::Names;
+use parent::Before;
 pub(crate) use parent::{ParentCursor, same_source};
 pub use record::RecordOptions;
 pub(crate) use record::{left_out_of, needs_confirmation};
+use slots::SlotStore;
 
 /// An entry whose mtime or ctime is not older than the start of its reading by this many seconds
 /// is read again next time: a later change could have left the same times.
@@ -80,7 +90,7 @@ pub enum Group {
 }
 
 /// What to back up, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BackupOptions {
     /// The components.
     pub trees: Vec<SourceTree>,
@@ -109,6 +119,12 @@ pub struct BackupOptions {
     /// Prove the snapshot before it is committed; only one of a deployment can be. A dry run stores
     /// nothing that could be proved.
     pub prove: bool,
+    /// In which form slots are stored; `None` as the repository's config says.
+    pub slots: Option<SlotForm>,
+    /// How hard chunks are compressed.
+    pub compression: Compression,
+    /// What packs slots again, to see whether they come out the same.
+    pub packers: &'static dyn Pack,
     /// Make no snapshot when a header, slot or page of the source does not hold.
     pub fail_on_corruption: bool,
     /// Threads that read, cut, hash and compress.
@@ -140,6 +156,8 @@ pub struct BackupReport {
     pub id: Option<SessionId>,
     /// The snapshot as committed, or as it would have been.
     pub snapshot: Snapshot,
+    /// In which form slots were stored where they could be.
+    pub slots: SlotForm,
     /// How many paths were left out; the snapshot names the first 1000.
     pub left_out_total: u64,
     /// What is wrong with the repository itself, as far as the backup came across it.
@@ -181,6 +199,14 @@ pub fn backup_guarded(
     let Begun { session, snapshots, findings: repository_findings, doubtful } =
         Session::begin(repository, lease, observer)?;
     let parent = options.parent(&snapshots);
+    if let (None, Some(other)) = (parent, options.last(&snapshots)) {
+        let text = format!(
+            "snapshot {} is not taken as parent: {}; every file is read",
+            other.id.short(),
+            refusal_of(other).unwrap_or_default()
+        );
+        observer.event(Event::Warning(&text));
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads.max(1))
         .thread_name(|n| format!("read-{n}"))
@@ -188,8 +214,12 @@ pub fn backup_guarded(
         .map_err(|error| {
             Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
         })?;
-    let store_options =
-        StoreOptions { dry_run: options.dry_run, lanes: (options.threads / 8).clamp(1, 4) };
+    let store_options = StoreOptions {
+        dry_run: options.dry_run,
+        lanes: (options.threads / 8).clamp(1, 4),
+        compression: options.compression,
+    };
+    let form = options.slots.unwrap_or(repository.config().slots.form);
     let mut run = Run {
         judge: Judge { repository, options, doubtful },
         options,
@@ -200,6 +230,7 @@ pub fn backup_guarded(
         left_out: Vec::new(),
         left_out_total: 0,
         data_excluded: 0,
+        kept_packed: KeptPacked::default(),
     };
     for finding in &options.findings {
         run.find(finding.clone());
@@ -207,15 +238,18 @@ pub fn backup_guarded(
     for left_out in &options.left_out {
         run.leave_out(left_out.clone());
     }
-    let (components, stored) =
+    let ((components, packers), stored) =
         store_chunks(repository, session.id(), store_options, observer, |store| {
             let cutters = Cutters::new(&repository.config().cutter);
             let reading = Reading {
+                repository,
                 store,
                 cutters: &cutters,
                 observer,
                 cancel: &options.cancel,
                 permits: Permits::new(TASKS_MAX),
+                recipes: (form == SlotForm::Recipe)
+                    .then(|| SlotStore::new(store, repository, options.packers, doubtful)),
             };
             pool.in_place_scope_fifo(|scope| {
                 let mut components = Vec::new();
@@ -229,6 +263,7 @@ pub fn backup_guarded(
                 }
                 Ok(components)
             })
+            .map(|components| (components, reading.recipes.map(SlotStore::packers)))
         })?;
     options.cancel.check()?;
     if run.data_excluded > 0 {
@@ -237,6 +272,9 @@ pub fn backup_guarded(
              back lacks them, and a server may not start on it",
             run.data_excluded
         );
+        observer.event(Event::Warning(&text));
+    }
+    for text in run.kept_packed.warnings() {
         observer.event(Event::Warning(&text));
     }
     if options.fail_on_corruption {
@@ -280,7 +318,7 @@ pub fn backup_guarded(
         facts,
         findings: run.findings,
         stats: run.stats,
-        packers: Vec::new(),
+        packers: needed_packers(packers.unwrap_or_default(), parent),
         set: None,
         program: options.program.clone(),
     };
@@ -295,7 +333,27 @@ pub fn backup_guarded(
             Some(session.commit(&snapshot)?)
         }
     };
-    Ok(BackupReport { id, snapshot, left_out_total: run.left_out_total, repository_findings })
+    Ok(BackupReport {
+        id,
+        snapshot,
+        slots: form,
+        left_out_total: run.left_out_total,
+        repository_findings,
+    })
+}
+
+/// Returns why content cannot be taken over from a snapshot.
+fn refusal_of(named: &Named) -> Option<String> {
+    let packers = &named.snapshot.packers;
+    let refused = refuse_unknown_packers("snapshot", packers).err()?;
+    Some(refused.problem().to_owned())
+}
+
+/// Returns the names of the packers that a snapshot needs: those of recipes that this session met, and
+/// all of the parent's, from which content was taken over.
+fn needed_packers(mut names: BTreeSet<String>, parent: Option<&Named>) -> Vec<String> {
+    names.extend(parent.iter().flat_map(|named| named.snapshot.packers.iter().cloned()));
+    names.into_iter().collect()
 }
 
 /// Proves a snapshot from what the repository has of it, and adds to it what came of that.
@@ -329,6 +387,12 @@ impl BackupOptions {
 
     /// Returns the snapshot that unchanged files are taken from.
     pub(crate) fn parent<'a>(&self, snapshots: &'a Listing) -> Option<&'a Named> {
+        // One whose recipes this program cannot follow would give a snapshot that it cannot restore.
+        self.last(snapshots).filter(|last| refusal_of(last).is_none())
+    }
+
+    /// Returns the last snapshot of the source, unless everything is to be read anyway.
+    fn last<'a>(&self, snapshots: &'a Listing) -> Option<&'a Named> {
         let (kind, group) = self.source();
         let chosen = || parent::choose(snapshots, kind, &group, &self.host);
         (!self.force).then(chosen).flatten()
@@ -390,6 +454,7 @@ struct Run<'a> {
     left_out_total: u64,
     /// Paths of DB Roots and of the data directory that the user's patterns have left out.
     data_excluded: u64,
+    kept_packed: KeptPacked,
 }
 
 /// An entry that waits for its turn in the manifest.
@@ -400,8 +465,13 @@ enum Pending {
 
 impl Run<'_> {
     fn find(&mut self, finding: Finding) {
+        self.find_times(finding, 1);
+    }
+
+    /// Takes a finding that stands for so many.
+    fn find_times(&mut self, finding: Finding, times: u64) {
         self.observer.event(Event::Finding(&finding));
-        self.findings.push(finding);
+        self.findings.push_times(finding, times);
     }
 
     fn leave_out(&mut self, left_out: LeftOut) {
@@ -493,9 +563,11 @@ impl Run<'_> {
             true => self.stats.files_changed += 1,
             false => self.stats.files_new += 1,
         }
-        // What is known was verified when it was stored, unless something was wrong then.
-        let verify_all = previous.as_ref().is_none_or(|p| p.racy || !p.findings.is_empty());
-        let job = FileJob::begin(reading, scope, &found, verify_all)?;
+        let before = previous.map(|previous| Before {
+            extents: previous.extents().to_vec(),
+            is_sound: !previous.racy && previous.findings.is_empty(),
+        });
+        let job = FileJob::begin(reading, scope, &found, before.unwrap_or_default())?;
         Ok(Some(Pending::Reading(Box::new(found), job)))
     }
 
@@ -614,10 +686,10 @@ impl Run<'_> {
         writer: &mut ManifestWriter<'_>,
         counts: &mut Counts,
     ) -> Result<()> {
-        let mut entry = match pending {
-            Pending::Ready(entry) => *entry,
+        let (mut entry, more) = match pending {
+            Pending::Ready(entry) => (*entry, 0),
             Pending::Reading(found, job) => match self.read(tree, &found, job.wait())? {
-                Some(entry) => entry,
+                Some(read) => read,
                 None => return Ok(()),
             },
         };
@@ -627,9 +699,9 @@ impl Run<'_> {
             let detail = why.as_bytes().to_vec();
             entry.findings.push(EntryFinding { code: content::INTERRUPTED, detail });
         }
-        content::keep_small(&mut entry);
+        content::keep_small(&mut entry, more);
         for finding in &entry.findings {
-            self.find(content::reported(tree, &entry.path, finding));
+            self.find_times(content::reported(tree, &entry.path, finding), finding.times());
         }
         match &entry.node {
             Node::File { size, extents } => {
@@ -645,22 +717,24 @@ impl Run<'_> {
         writer.push(&entry)
     }
 
+    /// Returns the entry of a file that was read, and how many findings it has beside those in it.
     fn read(
         &mut self,
         tree: &SourceTree,
         found: &Found,
         outcome: Outcome,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Option<(Entry, u64)>> {
         match outcome {
             Outcome::Read(content) => {
                 self.stats.bytes_read += content.read;
                 self.stats.verified.add(&content.verified);
+                self.take_recipes(tree, found, &content.recipes);
                 let node = Node::File { size: content.size, extents: content.extents };
                 let (path, stat) = (found.path.clone(), &content.stat);
                 let mut entry = self.entry(path, stat, node, content.xattrs, content.racy);
                 entry.findings = content.findings;
                 entry.segment = content.segment;
-                Ok(Some(entry))
+                Ok(Some((entry, content.more_findings)))
             }
             Outcome::Vanished => {
                 self.find(Finding::new(
@@ -674,9 +748,21 @@ impl Run<'_> {
                 let node = Node::Unreadable { size: found.stat.size };
                 let mut entry = self.entry(found.path.clone(), &found.stat, node, Vec::new(), true);
                 entry.findings.push(content::unreadable(&error));
-                Ok(Some(entry))
+                Ok(Some((entry, 0)))
             }
             Outcome::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl Run<'_> {
+    fn take_recipes(&mut self, tree: &SourceTree, found: &Found, recipes: &RecipeStats) {
+        self.stats.recipes.add(recipes);
+        let slots = recipes.kept_packed();
+        if slots > 0 {
+            let object = recorded(tree, &found.path);
+            self.observer.event(Event::KeptPacked { object: &object, slots });
+            self.kept_packed.add(recipes, &object);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Reading, cutting and verifying one span of a file.
 //!
 //! Bytes are cut as they come, in windows; slots of segment files are read whole, cut by themselves
-//! and verified while they are at hand. A slot or page whose chunks were all known was verified when
-//! they were stored, and is not verified again unless its file had something wrong.
+//! and verified while they are at hand. A slot or page that the parent has in the same place, in a file
+//! with which nothing was wrong, was verified then and is not verified again.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,17 +10,19 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use super::content::Reading;
+use super::content::{Damages, Reading};
 use super::layout::Layout;
+use super::parent::Former;
+use super::slots::{Guess, Stored};
 use crate::chunker::{Cutter, Piece};
 use crate::columnstore::page::{PageState, Tablespace};
-use crate::columnstore::segment::{Segment, SlotState, verify_slot};
+use crate::columnstore::segment::{Packing, Segment, SlotState, verify_slot};
 use crate::error::Result;
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::EntryFinding;
 use crate::format::segment::Damage;
-use crate::format::snapshot::Verified;
+use crate::format::snapshot::{RecipeStats, Verified};
 use crate::manifest::store_list;
 use crate::pipeline::Added;
 use crate::progress::Event;
@@ -57,8 +59,9 @@ pub(super) struct Span {
     /// Stretches that could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Slots and pages that do not hold.
-    pub damage: Vec<EntryFinding>,
+    pub damage: Damages,
     pub verified: Verified,
+    pub recipes: RecipeStats,
 }
 
 /// A stretch of a file that could not be read.
@@ -96,6 +99,14 @@ impl Span {
         Ok(self)
     }
 
+    fn slot_is(&mut self, state: SlotState) {
+        match state {
+            SlotState::Holds => self.verified.slots_verified += 1,
+            SlotState::NotVerifiable => self.verified.slots_not_verifiable += 1,
+            SlotState::Damaged(damage) => self.damage.push(finding_of(DAMAGED_SLOT, &damage)),
+        }
+    }
+
     fn push_run(&mut self, run: Extent) {
         match (self.extents.last_mut(), run) {
             (Some(Extent::Zero { length }), Extent::Zero { length: more })
@@ -122,13 +133,23 @@ impl Span {
     }
 }
 
+/// One slot of a segment file.
+struct Slot {
+    number: u64,
+    range: Range<u64>,
+    /// What its file's slots are packed by.
+    packing: Option<Packing>,
+    /// Bytes of a column's values; 0 for a dictionary.
+    width: u64,
+}
+
 /// Reads the spans of one file.
 pub(super) struct SpanReader<'a> {
     pub file: &'a File,
     pub is_sparse: bool,
     pub layout: &'a Layout,
-    /// Verify what is known, too.
-    pub verify_all: bool,
+    /// What the parent has in this span.
+    pub former: &'a Former,
     pub reading: &'a Reading<'a>,
 }
 
@@ -186,7 +207,8 @@ impl SpanReader<'_> {
 
     /// Reads the header, slots or tail of a segment file that lie in a span.
     fn parts(&self, range: Range<u64>, segment: &Segment, span: &mut Span) -> Result<()> {
-        let Segment { bounds, header, .. } = segment;
+        let Segment { bounds, header, packing, .. } = segment;
+        let mut guess = Guess::default();
         let plain = Way::Content(&self.reading.cutters.plain);
         if range.start == 0 {
             self.stretch(0..bounds[0], plain, span)?;
@@ -196,7 +218,13 @@ impl SpanReader<'_> {
             if span.short || slot[1] > range.end {
                 return Ok(());
             }
-            self.slot(number as u64, slot[0]..slot[1], header.compression, span)?;
+            let slot = Slot {
+                number: number as u64,
+                range: slot[0]..slot[1],
+                packing: *packing,
+                width: header.width,
+            };
+            self.slot(&slot, &mut guess, span)?;
         }
         let slots_end = bounds[bounds.len() - 1];
         if range.start >= slots_end && range.end > slots_end && !span.short {
@@ -206,59 +234,82 @@ impl SpanReader<'_> {
     }
 
     /// Reads, cuts and verifies one slot.
-    fn slot(
-        &self,
-        number: u64,
-        range: Range<u64>,
-        compression: u64,
-        span: &mut Span,
-    ) -> Result<()> {
+    fn slot(&self, place: &Slot, guess: &mut Guess, span: &mut Span) -> Result<()> {
         thread_local! {
             static SLOT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         self.reading.cancel.check()?;
         SLOT.with_borrow_mut(|buffer| {
+            let Slot { number, range, packing, width } = place;
+            let verify = |slot: &[u8]| verify_slot(slot, *number, range.start, *packing);
+            let mut state = None;
             let length = (range.end - range.start) as usize;
             if buffer.len() < length {
                 buffer.resize(length, 0);
             }
             let slot = &mut buffer[..length];
             let cutter = &self.reading.cutters.slots;
-            let is_new = if !self.is_sparse && self.fill(slot, range.start, span) {
-                let mut seen = (false, false);
+            let is_known = if self.is_whole(range) && self.fill(slot, range.start, span) {
+                if let Some(recipes) = &self.reading.recipes {
+                    let verified = &mut || {
+                        let found = verify(slot);
+                        let holds = found == SlotState::Holds;
+                        state = Some(found);
+                        holds
+                    };
+                    match recipes.store(slot, *packing, *width, self.former, guess, verified)? {
+                        Stored::Known { id, length } => {
+                            span.extents.push(Extent::Recipe { id, length });
+                            // Only what holds becomes a recipe.
+                            span.recipes.slots_recipe_known += 1;
+                            span.verified.slots_known += 1;
+                            return Ok(());
+                        }
+                        Stored::New { id, length, stats } => {
+                            span.extents.push(Extent::Recipe { id, length });
+                            span.recipes.add(&stats);
+                            span.verified.slots_verified += 1;
+                            return Ok(());
+                        }
+                        Stored::Not(stats) => span.recipes.add(&stats),
+                    }
+                }
+                let first = span.extents.len();
+                let mut is_known = true;
                 let mut after_zeros = false;
                 let mut rest = &*slot;
                 while !rest.is_empty() {
                     let piece = cutter.next(rest, true, after_zeros);
                     after_zeros = matches!(piece, Piece::Zeros(_));
                     let (bytes, behind) = rest.split_at(piece.length());
-                    if let Some(is_new) = span.store(bytes, piece, self.reading)? {
-                        seen = (true, seen.1 || is_new);
-                    }
+                    is_known &= span.store(bytes, piece, self.reading)? != Some(true);
                     rest = behind;
                 }
-                // A slot of zeros has no chunk that could be known.
-                !seen.0 || seen.1
+                is_known && self.former.vouches_for(range.start, &span.extents[first..])
             } else {
                 // With holes in it, or bytes that cannot be read: as any other stretch.
+                span.recipes.slots_not_whole += u64::from(self.reading.recipes.is_some());
                 let lost = span.unreadable.len();
                 self.stretch(range.clone(), Way::Content(cutter), span)?;
                 if span.short || span.unreadable.len() > lost || !self.reread(slot, range.start) {
                     return Ok(());
                 }
-                true
+                false
             };
-            if !is_new && !self.verify_all {
+            if is_known {
                 span.verified.slots_known += 1;
                 return Ok(());
             }
-            match verify_slot(slot, number, range.start, compression) {
-                SlotState::Holds => span.verified.slots_verified += 1,
-                SlotState::NotVerifiable => span.verified.slots_not_verifiable += 1,
-                SlotState::Damaged(damage) => span.damage.push(finding_of(DAMAGED_SLOT, &damage)),
-            }
+            span.slot_is(state.unwrap_or_else(|| verify(slot)));
             Ok(())
         })
+    }
+
+    /// Whether a stretch has no holes. A file that takes less space than it is long may have none: some
+    /// file systems compress.
+    fn is_whole(&self, range: &Range<u64>) -> bool {
+        let Range { start, end } = *range;
+        !self.is_sparse || next_data(self.file, start, end) == Some((start, end))
     }
 
     /// Fills a buffer from byte `start` on; false when that is not possible.
@@ -380,7 +431,10 @@ impl SpanReader<'_> {
         let bytes = &bytes[..piece.length()];
         let is_new = span.store(bytes, piece, self.reading)?;
         if let (Way::Pages(tablespace), Some(is_new)) = (way, is_new) {
-            self.pages(tablespace, bytes, offset, is_new, span);
+            let stored = span.extents.last().copied();
+            let is_known =
+                !is_new && stored.is_some_and(|block| self.former.vouches_for(offset, &[block]));
+            self.pages(tablespace, bytes, offset, is_known, span);
         }
         Ok(piece.length())
     }
@@ -391,7 +445,7 @@ impl SpanReader<'_> {
         tablespace: Tablespace,
         block: &[u8],
         offset: u64,
-        is_new: bool,
+        is_known: bool,
         span: &mut Span,
     ) {
         let page_bytes = tablespace.page_bytes;
@@ -399,7 +453,7 @@ impl SpanReader<'_> {
             return;
         }
         for (number, page) in (offset / page_bytes as u64..).zip(block.chunks_exact(page_bytes)) {
-            if !is_new && !self.verify_all {
+            if is_known {
                 span.verified.pages_known += 1;
                 continue;
             }

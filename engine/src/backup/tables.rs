@@ -1,6 +1,7 @@
 //! Names of tables and columns: read back from the catalog that was just stored, and kept with the
 //! snapshot.
 
+use crate::compress::Compression;
 use crate::error::Result;
 use crate::format::ChunkKind;
 use crate::format::snapshot::Snapshot;
@@ -38,7 +39,7 @@ pub(super) fn name(
     if names.unreadable_rows > 0 {
         let rows = names.unreadable_rows.to_string();
         observer.event(Event::Warning(&format!(
-            "{rows} rows of the system catalog cannot be read: what belongs to them has no name"
+            "{rows} rows of the system catalog cannot be read: what belongs to them may have no name"
         )));
         snapshot.facts.insert(ROWS_FACT.to_owned(), rows);
     }
@@ -52,7 +53,7 @@ pub(super) fn name(
     if is_known {
         return Ok(());
     }
-    let options = StoreOptions { dry_run: false, lanes: 1 };
+    let options = StoreOptions { dry_run: false, lanes: 1, compression: Compression::Default };
     let ((), stored) = store_chunks(repository, session, options, observer, |store| {
         chunks.iter().try_for_each(|raw| store.store_meta(raw).map(drop))
     })?;

@@ -5,6 +5,7 @@
 //! that say how. An uncompressed file has no header; whether there is one is told by content, never
 //! by name. Source: docs/COLUMNSTORE.md 1; ColumnStore `utils/compress/idbcompress.cpp`, 48 to 258.
 
+pub use crate::format::recipe::SLOT_HEAD_BYTES;
 use crate::format::segment::{CompressedFacts, Damage};
 
 /// The first eight bytes of a header, as a number.
@@ -25,11 +26,12 @@ pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// The longest slot this program believes in: a packer's worst case is below 5 MiB.
 pub const SLOT_BYTES_MAX: u64 = 8 << 20;
 
-/// Bytes before the payload of a slot.
-pub const SLOT_HEAD_BYTES: usize = 9;
-
 /// The newest header version that is known.
 pub const VERSION_MAX: u64 = 3;
+
+/// Bytes of the first slot that tell how it is packed: its head, and the length that a payload of
+/// Snappy begins with.
+const FIRST_SLOT_BYTES: usize = SLOT_HEAD_BYTES + 4;
 
 /// LBIDs that a header has room for.
 const LBIDS_MAX: u64 = 48;
@@ -71,6 +73,29 @@ impl Packing {
         }
     }
 
+    /// Returns the packing that the first bytes of a payload look like; `None` when there are too few.
+    ///
+    /// Snappy begins with the unpacked length, seven bits a byte, low ones first; that of a slot is of
+    /// whole blocks. No payload of LZ4 was seen that begins so. Source: google/snappy,
+    /// `format_description.txt`, 1; docs/COLUMNSTORE.md 1.
+    fn of_payload(payload: &[u8]) -> Option<Self> {
+        let first = payload.first_chunk::<4>()?;
+        let length = (0..4).map(|byte| u64::from(first[byte] & 0x7f) << (7 * byte));
+        let bytes = first.iter().position(|byte| *byte < 0x80).map_or(0, |last| last + 1);
+        let length: u64 = length.take(bytes).sum();
+        let is_of_blocks = length.is_multiple_of(BLOCK_BYTES)
+            && (BLOCK_BYTES..=SLOT_BLOCKS * BLOCK_BYTES).contains(&length);
+        Some(if is_of_blocks { Packing::Snappy } else { Packing::Lz4 })
+    }
+
+    /// Returns the name for people.
+    fn title(self) -> &'static str {
+        match self {
+            Packing::Snappy => "Snappy",
+            Packing::Lz4 => "LZ4",
+        }
+    }
+
     /// Returns the word used in reports and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -108,6 +133,9 @@ pub struct Segment {
     /// begins where the header ends, and slot `i` is `bounds[i]..bounds[i + 1]`. Empty when the table
     /// makes no sense; one border is a file without slots.
     pub bounds: Vec<u64>,
+    /// How slots are packed: as the header says, or, when it is at fault there, as the first slot
+    /// does. `None` for a way that is not known here.
+    pub packing: Option<Packing>,
     /// What does not hold.
     pub faults: Vec<Damage>,
 }
@@ -185,8 +213,8 @@ impl Segment {
         read: impl FnOnce(u64) -> Result<Vec<u8>, E>,
     ) -> Result<Option<Self>, E> {
         let Some(length) = header_length(first) else { return Ok(None) };
-        // One byte more tells how the first slot is packed, which the header must agree with.
-        Ok(Some(Segment::decode(&read(length as u64 + 1)?, size)))
+        // The first slot tells how it is packed, which the header must agree with.
+        Ok(Some(Segment::decode(&read((length + FIRST_SLOT_BYTES) as u64)?, size)))
     }
 
     /// Reads a header: `bytes` are those of [`header_length`], and as much of the first slot as there
@@ -198,7 +226,8 @@ impl Segment {
             segment.faults.push(*fault);
             Vec::new()
         });
-        segment.packing(bytes);
+        segment.packing = Packing::of_type(segment.header.compression);
+        segment.first_slot(bytes);
         segment
     }
 
@@ -306,22 +335,26 @@ impl Segment {
         Ok(bounds)
     }
 
-    /// Compares the compression type with the first slot.
-    fn packing(&mut self, bytes: &[u8]) {
+    /// Compares the compression type with the first slot. When its signature is another one, the
+    /// payload decides which of the two is wrong: the signature is then found with its slot.
+    fn first_slot(&mut self, bytes: &[u8]) {
         let Some(first) = self.bounds.first().filter(|_| self.bounds.len() > 1) else { return };
-        let Some(signature) = bytes.get(*first as usize) else { return };
-        let found = Packing::of_signature(*signature);
-        let said = Packing::of_type(self.header.compression);
-        if let (Some(found), true) = (found, found != said) {
-            let name = |packing: Option<Packing>| packing.map_or("unknown", Packing::name);
-            self.faults.push(Damage {
-                what: "compression type".into(),
-                slot: None,
-                offset: 16,
-                expected: format!("one of {}, as the first slot", found.name()),
-                found: format!("{} ({})", self.header.compression, name(said)),
-            });
+        let slot = bytes.get(*first as usize..).unwrap_or_default();
+        let Some(found) = slot.first().copied().and_then(Packing::of_signature) else { return };
+        let said = self.packing;
+        let payload = slot.get(SLOT_HEAD_BYTES..).unwrap_or_default();
+        if said == Some(found) || (said.is_some() && Packing::of_payload(payload) == said) {
+            return;
         }
+        self.packing = Some(found);
+        let name = said.map_or("unknown", Packing::name);
+        self.faults.push(Damage {
+            what: "compression type".into(),
+            slot: None,
+            offset: 16,
+            expected: format!("one of {}, as the first slot", found.name()),
+            found: format!("{} ({name})", self.header.compression),
+        });
     }
 
     /// Returns the number of slots.
@@ -363,9 +396,9 @@ impl SlotHead {
 }
 
 /// Verifies a slot: its signature, its length and its checksum. `number` and `offset` say where it
-/// is, for the damage; `compression` is the type its file's header says. Cost: one pass over the
-/// payload.
-pub fn verify_slot(slot: &[u8], number: u64, offset: u64, compression: u64) -> SlotState {
+/// is, for the damage; `packing` is how the slots of its file are packed, and the only signature that
+/// the server accepts; without it, any that is known holds. Cost: one pass over the payload.
+pub fn verify_slot(slot: &[u8], number: u64, offset: u64, packing: Option<Packing>) -> SlotState {
     let damaged = |what: &str, expected: String, found: String| {
         let (what, slot) = (what.to_owned(), Some(number));
         SlotState::Damaged(Damage { what, slot, offset, expected, found })
@@ -374,12 +407,13 @@ pub fn verify_slot(slot: &[u8], number: u64, offset: u64, compression: u64) -> S
         let expected = format!("at least {SLOT_HEAD_BYTES} bytes");
         return damaged("length", expected, format!("{} bytes", slot.len()));
     };
-    if Packing::of_signature(head.signature).is_none() {
-        if Packing::of_type(compression).is_none() {
-            return SlotState::NotVerifiable;
+    match packing {
+        None if Packing::of_signature(head.signature).is_none() => return SlotState::NotVerifiable,
+        Some(packing) if packing.signature() != head.signature => {
+            let expected = format!("{:#04x} ({})", packing.signature(), packing.title());
+            return damaged("signature", expected, format!("{:#04x}", head.signature));
         }
-        let found = format!("{:#04x}", head.signature);
-        return damaged("signature", "0xfd (Snappy) or 0xfc (LZ4)".into(), found);
+        _ => {}
     }
     let Some(end) = head.payload_end(slot.len()) else {
         let expected = format!("1 to {} bytes of payload", slot.len() - SLOT_HEAD_BYTES);
@@ -396,7 +430,7 @@ pub fn verify_slot(slot: &[u8], number: u64, offset: u64, compression: u64) -> S
 mod tests {
     use super::*;
 
-    /// A header with three slots of 16, 8 and 24 KiB, and the first byte of the first.
+    /// A header with three slots of 16, 8 and 24 KiB, and the beginning of the first.
     fn file() -> Vec<u8> {
         let mut bytes = vec![0; 8192];
         let mut put = |at: usize, number: u64| {
@@ -411,7 +445,8 @@ mod tests {
             .into_iter()
             .enumerate()
             .for_each(|(number, pointer)| put(4096 + 8 * number, pointer));
-        bytes.push(0xfd);
+        // The head of the first slot, and 4 MiB as Snappy says it.
+        bytes.extend([0xfd, 0, 0, 0, 0, 9, 0, 0, 0, 0x80, 0x80, 0x80, 0x02]);
         bytes
     }
 
@@ -470,6 +505,42 @@ mod tests {
         assert!(Segment::decode(&file(), 57_343).bounds.is_empty());
     }
 
+    /// Catches a header that is blamed for the signature of a slot, and a slot for the header's type.
+    #[test]
+    fn type_and_first_slot_disagree_and_the_payload_says_which_is_wrong() {
+        let fault = ("compression type".to_owned(), 16);
+        let lz4 = [0xf0, 0x80, 0x80, 0x01];
+        for (compression, signature, payload, wrong, packing) in [
+            (2, 0xfd, [0x80, 0x80, 0x80, 0x02], false, Packing::Snappy),
+            (3, 0xfc, lz4, false, Packing::Lz4),
+            (3, 0xfd, [0x80, 0x80, 0x20, 0x04], true, Packing::Snappy),
+            (2, 0xfc, [0x80, 0x80, 0x80, 0x01], false, Packing::Snappy),
+            (1, 0xfc, lz4, true, Packing::Lz4),
+            (3, 0xfd, lz4, false, Packing::Lz4),
+            (0, 0xfc, lz4, true, Packing::Lz4),
+            // Another length than that of blocks, or of more than a slot holds, is none of Snappy.
+            (3, 0xfd, [0x81, 0x80, 0x80, 0x01], false, Packing::Lz4),
+            (3, 0xfd, [0x80, 0xc0, 0x80, 0x02], false, Packing::Lz4),
+        ] {
+            let mut bytes = file();
+            bytes[16] = compression;
+            bytes[8192] = signature;
+            bytes[8201..].copy_from_slice(&payload);
+            let expected = Vec::from_iter(wrong.then(|| fault.clone()));
+            let context = format!("{compression}, {signature:#x}, {payload:x?}");
+            assert_eq!(faults(&bytes, 60_000), expected, "{context}");
+            assert_eq!(Segment::decode(&bytes, 60_000).packing, Some(packing), "{context}");
+        }
+        // Without a payload to ask, the first slot is believed.
+        let mut bytes = file();
+        bytes[16] = 3;
+        assert_eq!(faults(&bytes[..8193], 60_000), [fault]);
+        bytes[16] = 9;
+        bytes[8192] = 0x77;
+        let segment = Segment::decode(&bytes, 60_000);
+        assert_eq!((segment.faults, segment.packing), (vec![], None));
+    }
+
     #[test]
     fn versions_before_the_third_have_no_lbids_and_later_ones_are_left_alone() {
         for version in [1, 2, 4] {
@@ -498,11 +569,11 @@ mod tests {
         let mut slot = vec![0xfd, 0x02, 0x9b, 0xbd, 0x41, 5, 0, 0, 0];
         slot.extend_from_slice(b"hello");
         slot.resize(64, 0);
-        assert_eq!(verify_slot(&slot, 1, 8192, 2), SlotState::Holds);
+        assert_eq!(verify_slot(&slot, 1, 8192, Some(Packing::Snappy)), SlotState::Holds);
         let damage = |at: usize, bit: u8| {
             let mut slot = slot.clone();
             slot[at] ^= 1 << bit;
-            match verify_slot(&slot, 1, 8192, 2) {
+            match verify_slot(&slot, 1, 8192, Some(Packing::Snappy)) {
                 SlotState::Damaged(damage) => {
                     assert_eq!((damage.slot, damage.offset), (Some(1), 8192));
                     damage.what
@@ -510,18 +581,21 @@ mod tests {
                 other => panic!("byte {at}: {other:?}"),
             }
         };
-        assert_eq!(damage(0, 1), "signature");
+        // The other signature there is, and one that there is not.
+        assert_eq!((damage(0, 0), damage(0, 1)), ("signature".into(), "signature".into()));
         assert_eq!(damage(1, 0), "checksum");
         assert_eq!(damage(5, 7), "length");
         assert_eq!(damage(8, 7), "length");
         assert_eq!(damage(13, 7), "checksum");
         // Padding may hold anything: what was there before.
         slot[20] = 7;
-        assert_eq!(verify_slot(&slot, 1, 8192, 2), SlotState::Holds);
+        assert_eq!(verify_slot(&slot, 1, 8192, Some(Packing::Snappy)), SlotState::Holds);
+        // Of a packing that is not known, a signature that is known says enough.
+        assert_eq!(verify_slot(&slot, 1, 8192, None), SlotState::Holds);
         slot[0] = 1;
-        assert_eq!(verify_slot(&slot, 1, 8192, 9), SlotState::NotVerifiable);
+        assert_eq!(verify_slot(&slot, 1, 8192, None), SlotState::NotVerifiable);
         for length in 0..9 {
-            assert!(matches!(verify_slot(&slot[..length], 0, 0, 2), SlotState::Damaged(_)));
+            assert!(matches!(verify_slot(&slot[..length], 0, 0, None), SlotState::Damaged(_)));
         }
     }
 }

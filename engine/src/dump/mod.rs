@@ -18,7 +18,9 @@ use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::extent::Extent;
 use crate::format::manifest::{Entry, Node, compare_paths};
 use crate::manifest::{ManifestReader, MetaReader};
+use crate::packer::Pack;
 use crate::progress::{Cancel, Event, Observer};
+use crate::recipe::refuse_unknown_packers;
 use crate::repository::Repository;
 use crate::restore::{LinkGroup, link_group};
 use crate::snapshot::Named;
@@ -27,7 +29,7 @@ pub(crate) use place::{file_at, shown};
 use sequence::Sequence;
 
 /// What to dump.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DumpOptions {
     /// Components by name, `dbroot` for every `dbroot/N`; none means all.
     pub components: Vec<String>,
@@ -36,6 +38,8 @@ pub struct DumpOptions {
     pub path: Option<Vec<u8>>,
     /// Write an archive even of a single file.
     pub archive: bool,
+    /// What packs slots again: [`Packers`](crate::packer::Packers), or a test's.
+    pub packers: &'static dyn Pack,
     /// Threads that read and verify.
     pub threads: usize,
     /// To stop it.
@@ -64,7 +68,8 @@ pub struct DumpReport {
 /// Content that was lost when the snapshot was made is a finding; zeros stand for it, and files
 /// that could not be read at all are left out of an archive. Fails with `NotFound` when nothing is
 /// named like that, with `Invalid` when several components have such a file or it is neither file
-/// nor directory, and with `Corrupt` where something is missing or damaged: what came before was
+/// nor directory, with `Unsupported` when the snapshot needs a slot packer that this program does not
+/// know, and with `Corrupt` where something is missing or damaged: what came before was
 /// written.
 pub fn dump(
     repository: &Repository,
@@ -73,6 +78,8 @@ pub fn dump(
     out: &mut dyn Write,
     observer: &dyn Observer,
 ) -> Result<DumpReport> {
+    let object = format!("snapshot {}", named.id.short());
+    refuse_unknown_packers(&object, &named.snapshot.packers)?;
     let path = options.path.as_deref();
     let places = places(&named.snapshot, &options.components, path)?;
     let Some(path) = path else {
@@ -120,7 +127,10 @@ impl<'a> Dump<'a> {
     }
 
     fn find(&mut self, object: &str, detail: String) {
-        let finding = Finding::new(FindingKind::LostContent, object, detail);
+        self.push(Finding::new(FindingKind::LostContent, object, detail));
+    }
+
+    fn push(&mut self, finding: Finding) {
         self.observer.event(Event::Finding(&finding));
         self.report.findings.push(finding);
     }
@@ -135,9 +145,10 @@ impl<'a> Dump<'a> {
         }
         (self.report.entries, self.report.files) = (1, 1);
         let (repository, options, observer) = (self.repository, self.options, self.observer);
-        sequence::write(repository, options.threads, &options.cancel, observer, out, |sequence| {
+        let otherwise = sequence::write(repository, options, observer, out, |sequence| {
             self.content(sequence, entry, &shown)
         })?;
+        otherwise.into_iter().for_each(|finding| self.push(finding));
         Ok(self.report)
     }
 
@@ -190,13 +201,14 @@ impl<'a> Dump<'a> {
             let sums = counts.fold((0, 0), |(e, b), c| (e + c.entries(), b + c.bytes));
             observer.event(Event::Expected { entries: sums.0, bytes: sums.1 });
         }
-        sequence::write(repository, options.threads, &options.cancel, observer, out, |sequence| {
+        let otherwise = sequence::write(repository, options, observer, out, |sequence| {
             for place in places {
                 observer.event(Event::Stage(&place.component.name));
                 self.subtree(sequence, place)?;
             }
             sequence.zeros(archive::END_BYTES)
         })?;
+        otherwise.into_iter().for_each(|finding| self.push(finding));
         Ok(self.report)
     }
 

@@ -126,7 +126,7 @@ pub fn no_file(component: &Component, entry: &Entry, expected: &str) -> Error {
             Error::new(ErrorKind::NotFound, &*object, problem)
         }
         _ => {
-            let problem = format!("{expected} expected, found a {}", entry.node.type_name());
+            let problem = format!("{expected} expected, found {}", entry.node.noun());
             Error::new(ErrorKind::Invalid, &*object, problem)
         }
     }

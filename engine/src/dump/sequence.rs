@@ -2,22 +2,27 @@
 //!
 //! What is to be written is gathered in windows. When one is full, its chunks are read pack by
 //! pack, neighbours at once, and verified, while the window before is written. Memory is bounded
-//! by the size of a window and how many are under way.
+//! by the size of a window and how many are under way. A slot that is stored as a recipe is packed
+//! again by whoever reads its last block.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
+use super::DumpOptions;
 use crate::backend::Key;
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, FindingKind};
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::id::ChunkId;
 use crate::index::Location;
 use crate::pack::stretches;
+use crate::packer::Pack;
 use crate::progress::{Cancel, Event, Observer};
+use crate::recipe::{Buffers, Part, Rebuilt, SlotParts};
 use crate::repository::Repository;
 
 /// Raw bytes of the chunks of one window.
@@ -38,21 +43,62 @@ thread_local! {
 enum Piece {
     Bytes(Vec<u8>),
     Zeros(u64),
-    Chunk { slot: usize, from: usize, length: usize, file: Arc<str>, file_offset: u64 },
+    Chunk {
+        read: usize,
+        from: usize,
+        length: usize,
+        file: Arc<str>,
+        file_offset: u64,
+    },
+    /// A packed slot, or why there is none.
+    Slot {
+        id: ChunkId,
+        length: u32,
+        slot: Result<Arc<Slot>>,
+        file: Arc<str>,
+        file_offset: u64,
+    },
+}
+
+/// A slot on its way.
+struct Slot {
+    parts: SlotParts,
+    packed: OnceLock<Result<(Vec<u8>, Rebuilt)>>,
+}
+
+/// Who wants a chunk.
+#[derive(Default)]
+struct Wanted {
+    /// Some piece is a part of it: it is kept.
+    keep: bool,
+    blocks: Vec<(Arc<Slot>, Part)>,
 }
 
 #[derive(Default)]
 struct Window {
     pieces: Vec<Piece>,
     /// Chunks to be read, each once.
-    chunks: Vec<ChunkId>,
-    slots: HashMap<ChunkId, usize>,
+    chunks: Vec<(ChunkId, Wanted)>,
+    reads: HashMap<ChunkId, usize>,
+    slots: HashMap<(ChunkId, u32), Arc<Slot>>,
     raw_bytes: u64,
+}
+
+impl Window {
+    /// Has a chunk read; returns its number.
+    fn want(&mut self, id: ChunkId) -> usize {
+        let next = self.chunks.len();
+        let read = *self.reads.entry(id).or_insert(next);
+        if read == next {
+            self.chunks.push((id, Wanted::default()));
+        }
+        read
+    }
 }
 
 /// The chunks of a window as they come in.
 struct Reads {
-    slots: Vec<OnceLock<Result<Vec<u8>>>>,
+    chunks: Vec<OnceLock<Result<Vec<u8>>>>,
     /// Reads under way.
     left: Mutex<usize>,
     ended: Condvar,
@@ -62,7 +108,8 @@ struct Reads {
 struct Job {
     location: Location,
     id: ChunkId,
-    slot: usize,
+    read: usize,
+    wanted: Wanted,
 }
 
 /// Counts a read as done, also one that panics: the writer waits for it.
@@ -77,29 +124,38 @@ impl Drop for ReadEnd {
 
 /// Takes what is to be written and writes it in order.
 pub(super) struct Sequence<'s, 'scope> {
-    repository: &'scope Repository,
+    reader: &'scope Reader<'scope>,
     cancel: &'scope Cancel,
     observer: &'scope dyn Observer,
     scope: &'s rayon::ScopeFifo<'scope>,
     out: &'s mut dyn Write,
     filling: Window,
     under_way: VecDeque<(Window, Arc<Reads>)>,
+    findings: Vec<Finding>,
 }
 
-/// Writes what `fill` puts into a sequence, with so many threads that read.
+/// What reads chunks and packs slots.
+struct Reader<'a> {
+    repository: &'a Repository,
+    packers: &'a dyn Pack,
+    buffers: Buffers,
+}
+
+/// Writes what `fill` puts into a sequence, with so many threads that read. Returns what is in it
+/// otherwise than it was in the source.
 ///
 /// Fails with `Corrupt` on the first chunk that cannot be had: everything before it was written,
 /// nothing after it.
-pub(super) fn write<'a>(
-    repository: &'a Repository,
-    threads: usize,
-    cancel: &'a Cancel,
-    observer: &'a dyn Observer,
+pub(super) fn write(
+    repository: &Repository,
+    options: &DumpOptions,
+    observer: &dyn Observer,
     out: &mut dyn Write,
-    fill: impl FnOnce(&mut Sequence<'_, 'a>) -> Result<()>,
-) -> Result<()> {
+    fill: impl FnOnce(&mut Sequence<'_, '_>) -> Result<()>,
+) -> Result<Vec<Finding>> {
+    let reader = Reader { repository, packers: options.packers, buffers: Buffers::default() };
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
+        .num_threads(options.threads.max(1))
         .thread_name(|n| format!("read-{n}"))
         .build()
         .map_err(|error| {
@@ -107,13 +163,14 @@ pub(super) fn write<'a>(
         })?;
     pool.in_place_scope_fifo(|scope| {
         let mut sequence = Sequence {
-            repository,
-            cancel,
+            reader: &reader,
+            cancel: &options.cancel,
             observer,
             scope,
             out,
             filling: Window::default(),
             under_way: VecDeque::new(),
+            findings: Vec::new(),
         };
         fill(&mut sequence)?;
         sequence.finish()
@@ -140,17 +197,44 @@ impl Sequence<'_, '_> {
             Extent::Slice { id, chunk_length, offset, length } => {
                 (id, chunk_length, offset, length)
             }
+            Extent::Recipe { id, length } => return self.slot(id, length, file, file_offset),
             other => return self.zeros(other.length()),
         };
         let window = &mut self.filling;
-        let next = window.chunks.len();
-        let slot = *window.slots.entry(id).or_insert(next);
-        if slot == next {
-            window.chunks.push(id);
+        let read = window.want(id);
+        let wanted = &mut window.chunks[read].1;
+        if !std::mem::replace(&mut wanted.keep, true) {
             window.raw_bytes += u64::from(chunk_length);
         }
         let (from, length) = (from as usize, length as usize);
-        self.push(Piece::Chunk { slot, from, length, file: Arc::clone(file), file_offset })
+        self.push(Piece::Chunk { read, from, length, file: Arc::clone(file), file_offset })
+    }
+
+    /// Adds a packed slot.
+    fn slot(&mut self, id: ChunkId, length: u32, file: &Arc<str>, file_offset: u64) -> Result<()> {
+        let slot = match self.filling.slots.get(&(id, length)) {
+            Some(slot) => Ok(Arc::clone(slot)),
+            None => self.begin_slot(id, length),
+        };
+        self.push(Piece::Slot { id, length, slot, file: Arc::clone(file), file_offset })
+    }
+
+    fn begin_slot(&mut self, id: ChunkId, length: u32) -> Result<Arc<Slot>> {
+        let recipe = self.reader.repository.read_recipe(id, length)?;
+        let parts = SlotParts::new(id, recipe)?;
+        let slot = Arc::new(Slot { parts, packed: OnceLock::new() });
+        if slot.parts.parts().is_empty() {
+            // It packs zeros: there is nothing to wait for.
+            self.reader.pack(&slot);
+        }
+        let window = &mut self.filling;
+        for part in slot.parts.parts() {
+            let read = window.want(part.chunk);
+            window.chunks[read].1.blocks.push((Arc::clone(&slot), *part));
+        }
+        window.raw_bytes += slot.parts.bytes() + u64::from(length);
+        window.slots.insert((id, length), Arc::clone(&slot));
+        Ok(slot)
     }
 
     fn push(&mut self, piece: Piece) -> Result<()> {
@@ -167,23 +251,22 @@ impl Sequence<'_, '_> {
 
     /// Begins to read the window that was filled.
     fn submit(&mut self) -> Result<()> {
-        let window = std::mem::take(&mut self.filling);
+        let mut window = std::mem::take(&mut self.filling);
         let mut reads = Reads {
-            slots: window.chunks.iter().map(|_| OnceLock::new()).collect(),
+            chunks: window.chunks.iter().map(|_| OnceLock::new()).collect(),
             left: Mutex::new(0),
             ended: Condvar::new(),
         };
         let mut jobs = Vec::with_capacity(window.chunks.len());
-        for (slot, id) in window.chunks.iter().copied().enumerate() {
-            match self.repository.find(id, ChunkKind::Data)? {
-                Some(location) => jobs.push(Job { location, id, slot }),
+        for (read, (id, wanted)) in window.chunks.iter_mut().enumerate() {
+            let (id, wanted) = (*id, std::mem::take(wanted));
+            match self.reader.repository.find(id, ChunkKind::Data)? {
+                Some(location) => jobs.push(Job { location, id, read, wanted }),
                 None => {
-                    let missing = Error::new(
-                        ErrorKind::NotFound,
-                        format!("chunk {id}"),
-                        "no index object names it",
-                    );
-                    let _ = reads.slots[slot].set(Err(missing));
+                    let problem = "no index object names it";
+                    let missing = Error::new(ErrorKind::NotFound, format!("chunk {id}"), problem);
+                    self.reader.lose(&wanted, &missing);
+                    let _ = reads.chunks[read].set(Err(missing));
                 }
             }
         }
@@ -192,9 +275,9 @@ impl Sequence<'_, '_> {
         reads.left = Mutex::new(groups.len());
         let reads = Arc::new(reads);
         for jobs in groups {
-            let (end, repository) = (ReadEnd(Arc::clone(&reads)), self.repository);
+            let (end, reader) = (ReadEnd(Arc::clone(&reads)), self.reader);
             self.scope.spawn_fifo(move |_| {
-                read(repository, &jobs, &end.0);
+                reader.read(jobs, &end.0);
                 drop(end);
             });
         }
@@ -222,17 +305,12 @@ impl Sequence<'_, '_> {
                         left -= now;
                     }
                 }
-                Piece::Chunk { slot, from, length, file, file_offset } => {
-                    let raw = reads.slots[*slot].get();
+                Piece::Chunk { read, from, length, file, file_offset } => {
                     let lost = |why: &str| {
-                        let id = window.chunks[*slot];
-                        let problem = format!(
-                            "{length} bytes from byte {file_offset} are chunk {id}, which cannot \
-                             be had: {why}"
-                        );
-                        Error::corrupt(&**file, problem)
+                        let what = format!("chunk {}", window.chunks[*read].0);
+                        Error::corrupt(&**file, lost(*length, *file_offset, &what, why))
                     };
-                    match raw {
+                    match reads.chunks[*read].get() {
                         Some(Ok(raw)) => match raw.get(*from..from + length) {
                             Some(bytes) => self.put(bytes)?,
                             None => return Err(lost("it is shorter than the manifest says")),
@@ -240,6 +318,27 @@ impl Sequence<'_, '_> {
                         Some(Err(error)) => return Err(lost(&error.to_string())),
                         None => return Err(lost("the program failed while it read it")),
                     }
+                }
+                Piece::Slot { id, length, slot, file, file_offset } => {
+                    let lost = |why: &str| {
+                        let what = format!("slot {id}");
+                        Error::corrupt(&**file, lost(*length as usize, *file_offset, &what, why))
+                    };
+                    let slot = slot.as_ref().map_err(|error| lost(&error.to_string()))?;
+                    let (packed, rebuilt) = match slot.packed.get() {
+                        Some(Ok(packed)) => packed,
+                        Some(Err(error)) => return Err(lost(&error.to_string())),
+                        None => return Err(lost("the program failed while it packed it")),
+                    };
+                    if let Rebuilt::Otherwise(how) = rebuilt {
+                        let detail = format!(
+                            "{length} bytes from byte {file_offset} are slot {id}, packed \
+                             otherwise: {how}"
+                        );
+                        let kind = FindingKind::SlotPackedOtherwise;
+                        self.findings.push(Finding::new(kind, &**file, detail));
+                    }
+                    self.put(packed)?;
                 }
             }
         }
@@ -252,36 +351,84 @@ impl Sequence<'_, '_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<Vec<Finding>> {
         self.submit()?;
         while !self.under_way.is_empty() {
             self.write_next()?;
         }
-        self.out.flush().map_err(|error| Error::io("output", "write", error))
+        self.out.flush().map_err(|error| Error::io("output", "write", error))?;
+        Ok(self.findings)
     }
 }
 
-/// Reads one stretch of a pack and verifies its chunks. Of a damaged chunk any other copy will do.
-fn read(repository: &Repository, jobs: &[Job], reads: &Reads) {
-    let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return };
-    let start = u64::from(first.location.offset);
-    let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
-    let key = Key::Pack(first.location.pack);
-    let bytes = repository.backend().get_range(&key, start, length);
-    DECOMPRESSOR.with_borrow_mut(|decompressor| {
-        for job in jobs {
-            let from = (job.location.offset - first.location.offset) as usize;
-            let to = from + job.location.stored_length as usize;
-            let stored = bytes.as_ref().ok().and_then(|bytes| bytes.get(from..to));
-            let opened = stored.and_then(|stored| {
-                let raw = repository.open_chunk(job.id, stored, &job.location, decompressor);
-                raw.map(<[u8]>::to_vec).ok()
-            });
-            let raw = match opened {
-                Some(raw) => Ok(raw),
-                None => repository.read_chunk(job.id, ChunkKind::Data, decompressor),
-            };
-            let _ = reads.slots[job.slot].set(raw);
+/// Returns the text about content that cannot be had.
+fn lost(length: usize, file_offset: u64, what: &str, why: &str) -> String {
+    format!("{length} bytes from byte {file_offset} are {what}, which cannot be had: {why}")
+}
+
+impl Reader<'_> {
+    /// Reads one stretch of a pack and verifies its chunks. Of a damaged chunk any other copy will do.
+    fn read(&self, jobs: Vec<Job>, reads: &Reads) {
+        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return };
+        let start = u64::from(first.location.offset);
+        let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
+        let key = Key::Pack(first.location.pack);
+        let bytes = self.repository.backend().get_range(&key, start, length).ok();
+        DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            for job in jobs {
+                let from = (u64::from(job.location.offset) - start) as usize;
+                let to = from + job.location.stored_length as usize;
+                let stored = bytes.as_ref().and_then(|bytes| bytes.get(from..to));
+                self.read_one(&job, stored, decompressor, reads);
+            }
+        });
+    }
+
+    fn read_one(
+        &self,
+        job: &Job,
+        stored: Option<&[u8]>,
+        decompressor: &mut Decompressor,
+        reads: &Reads,
+    ) {
+        let keep = |raw: &[u8]| {
+            for (slot, part) in &job.wanted.blocks {
+                if slot.parts.put(part, raw, &self.buffers) {
+                    self.pack(slot);
+                }
+            }
+            if job.wanted.keep {
+                let _ = reads.chunks[job.read].set(Ok(raw.to_vec()));
+            }
+        };
+        let opened = stored.and_then(|stored| {
+            self.repository.open_chunk(job.id, stored, &job.location, decompressor).ok()
+        });
+        if let Some(raw) = opened {
+            return keep(raw);
         }
-    });
+        match self.repository.read_chunk(job.id, ChunkKind::Data, decompressor) {
+            Ok(raw) => keep(&raw),
+            Err(error) => {
+                self.lose(&job.wanted, &error);
+                let _ = reads.chunks[job.read].set(Err(error));
+            }
+        }
+    }
+
+    fn lose(&self, wanted: &Wanted, why: &Error) {
+        for (slot, part) in &wanted.blocks {
+            if slot.parts.lose(part, why) {
+                self.pack(slot);
+            }
+        }
+    }
+
+    /// Packs a slot whose parts have all come.
+    fn pack(&self, slot: &Slot) {
+        let mut out = Vec::new();
+        let key = self.repository.id_key();
+        let packed = slot.parts.pack(key, self.packers, &self.buffers, &mut out);
+        let _ = slot.packed.set(packed.map(|rebuilt| (out, rebuilt)));
+    }
 }

@@ -15,6 +15,10 @@ pub struct Config {
     pub id_key: String,
     /// How content is cut.
     pub cutter: CutterParameters,
+    /// How slots of segment files are stored; as packed bytes in repositories made before there was
+    /// another way.
+    #[serde(default)]
+    pub slots: SlotParameters,
     /// The size a pack is filled to, in bytes; the last chunk may exceed it.
     pub pack_bytes: u32,
     /// `none`; sealed repositories come as a feature.
@@ -23,6 +27,62 @@ pub struct Config {
     pub created: String,
     /// The program that created it.
     pub program: String,
+}
+
+/// In which form slots of segment files are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotForm {
+    /// As the bytes that the server packed, cut by content.
+    #[default]
+    Packed,
+    /// Unpacked, in blocks, with a recipe that packs them again.
+    Recipe,
+}
+
+impl SlotForm {
+    /// Returns the word used in settings, reports and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            SlotForm::Packed => "packed",
+            SlotForm::Recipe => "recipe",
+        }
+    }
+}
+
+/// How slots of segment files are stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotParameters {
+    /// The form, unless a backup asks for the other one.
+    pub form: SlotForm,
+    /// Unpacked bytes of a block of a recipe; the last one of a slot may be shorter.
+    pub block_bytes: u32,
+}
+
+/// Unpacked bytes of a block. Measured: benches/results/2026-11-25-recipes.md.
+pub const BLOCK_BYTES_DEFAULT: u32 = 64 << 10;
+
+/// The same where a config does not say: format, whatever the default becomes (FORMAT.md 3.3).
+const BLOCK_BYTES_UNSAID: u32 = 64 << 10;
+
+impl Default for SlotParameters {
+    fn default() -> Self {
+        SlotParameters { form: SlotForm::Packed, block_bytes: BLOCK_BYTES_UNSAID }
+    }
+}
+
+impl SlotParameters {
+    /// Fails with `Invalid` for a size that makes no sense.
+    pub fn validate(&self, object: &str) -> Result<()> {
+        if self.block_bytes.is_power_of_two() && (4096..=4 << 20).contains(&self.block_bytes) {
+            return Ok(());
+        }
+        let problem = format!(
+            "a power of two from 4096 to 4194304 bytes expected as block of slots, found {}",
+            self.block_bytes
+        );
+        Err(Error::new(ErrorKind::Invalid, object, problem))
+    }
 }
 
 /// Parameters of the cutter: format, since cut points decide what dedupes.

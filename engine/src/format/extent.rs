@@ -65,13 +65,22 @@ pub enum Extent {
         /// How many raw bytes of the file it describes.
         length: u64,
     },
+    /// A slot of a segment file, packed again from the blocks that its recipe names.
+    Recipe {
+        /// The recipe's id: the id that the packed slot would have as a chunk. A meta chunk.
+        id: ChunkId,
+        /// The packed slot's length.
+        length: u32,
+    },
 }
 
 impl Extent {
     /// Returns how many raw bytes of the file this describes.
     pub fn length(&self) -> u64 {
         match *self {
-            Extent::Chunk { length, .. } | Extent::Slice { length, .. } => u64::from(length),
+            Extent::Chunk { length, .. }
+            | Extent::Slice { length, .. }
+            | Extent::Recipe { length, .. } => u64::from(length),
             Extent::Zero { length }
             | Extent::Hole { length }
             | Extent::Lost { length }
@@ -102,6 +111,11 @@ impl Extent {
                 out.extend_from_slice(&id.0);
                 put_varint(out, length);
             }
+            Extent::Recipe { id, length } => {
+                out.push(7);
+                out.extend_from_slice(&id.0);
+                put_varint(out, length.into());
+            }
         }
     }
 
@@ -126,7 +140,11 @@ impl Extent {
                 id: ChunkId(reader.array("list id")?),
                 length: reader.varint("list length")?,
             },
-            _ => return Err(start.malformed("extent type 1 to 6")),
+            7 => Extent::Recipe {
+                id: ChunkId(reader.array("recipe id")?),
+                length: reader.varint_u32("slot length")?,
+            },
+            _ => return Err(start.malformed("extent type 1 to 7")),
         };
         if extent.length() == 0 {
             return Err(start.malformed("extent that is not empty"));
@@ -203,6 +221,7 @@ mod tests {
             Extent::Hole { length: 1 },
             Extent::Lost { length: 4096 },
             Extent::List { id, length: SPAN_BYTES },
+            Extent::Recipe { id, length: 1_720_320 },
         ];
         let length = extents.iter().map(Extent::length).sum();
         let raw = encode_list(&extents);

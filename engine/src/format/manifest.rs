@@ -92,6 +92,19 @@ impl Node {
             Node::Unreadable { .. } => "unreadable",
         }
     }
+
+    /// Returns what it is in words, with an article.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Node::File { .. } => "a file",
+            Node::Directory => "a directory",
+            Node::Symlink { .. } => "a symbolic link",
+            Node::Fifo => "a pipe",
+            Node::CharDevice { .. } | Node::BlockDevice { .. } => "a device",
+            Node::Socket => "a socket",
+            Node::Unreadable { .. } => "a file that could not be read",
+        }
+    }
 }
 
 /// What tells whether a file changed since it was read.
@@ -112,6 +125,9 @@ pub struct EntryFinding {
     /// What was expected and found.
     pub detail: Vec<u8>,
 }
+
+/// What the finding that stands for the rest of an entry says behind their number.
+const REST: &str = " more findings of this entry";
 
 impl EntryFinding {
     /// Size or times changed while it was read.
@@ -140,6 +156,18 @@ impl EntryFinding {
             Self::DAMAGED_PAGE => FindingKind::DamagedPage,
             _ => FindingKind::Unreadable,
         }
+    }
+
+    /// Returns the one that stands for so many more of an entry.
+    pub fn rest(code: u8, more: u64) -> Self {
+        EntryFinding { code, detail: format!("{more}{REST}").into_bytes() }
+    }
+
+    /// Returns how many findings it stands for.
+    pub fn times(&self) -> u64 {
+        let detail = std::str::from_utf8(&self.detail).ok();
+        let more = detail.and_then(|detail| detail.strip_suffix(REST)?.parse().ok());
+        more.unwrap_or(1)
     }
 
     /// Whether content does not hold, although it could be read.

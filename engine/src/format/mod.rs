@@ -9,6 +9,7 @@ pub mod index;
 pub mod manifest;
 pub mod names;
 pub mod pack;
+pub mod recipe;
 pub mod segment;
 pub mod session;
 pub mod snapshot;
@@ -134,9 +135,12 @@ pub const FEATURE_ZSTD: Feature = Feature { name: "codec-zstd", bit: 0 };
 /// Entries of manifests may carry facts of segment files.
 pub const FEATURE_SEGMENTS: Feature = Feature { name: "segment-facts", bit: 1 };
 
+/// Slots may be stored as recipes (codec 2), chunks through a transform (codec 3).
+pub const FEATURE_RECIPES: Feature = Feature { name: "slot-recipes", bit: 2 };
+
 /// Every feature this program knows, and those a new repository is created with. A backup adds what
 /// an older repository lacks.
-pub const KNOWN_FEATURES: [Feature; 2] = [FEATURE_ZSTD, FEATURE_SEGMENTS];
+pub const KNOWN_FEATURES: [Feature; 3] = [FEATURE_ZSTD, FEATURE_SEGMENTS, FEATURE_RECIPES];
 
 /// Returns the header bits of a set of features.
 pub fn feature_bits(features: &[Feature]) -> u64 {

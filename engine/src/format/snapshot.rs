@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::SlotForm;
 use super::text::{decode_path, encode_path};
 use crate::finding::Findings;
 use crate::id::{ChunkId, SessionId};
@@ -146,6 +147,64 @@ pub struct BackupStats {
     /// What of it was verified as it was read.
     #[serde(flatten)]
     pub verified: Verified,
+    /// In which form its slots were stored.
+    #[serde(flatten)]
+    pub recipes: RecipeStats,
+}
+
+impl BackupStats {
+    /// Returns in which form slots were stored; `None` when none was met that holds.
+    pub fn slot_form(&self) -> Option<SlotForm> {
+        let recipes = &self.recipes;
+        let wanted = recipes.slots_recipe_known + recipes.slots_recipe_new + recipes.kept_packed();
+        let held = self.verified.slots_verified + self.verified.slots_known;
+        match (wanted, held) {
+            (0, 0) => None,
+            (0, _) => Some(SlotForm::Packed),
+            _ => Some(SlotForm::Recipe),
+        }
+    }
+}
+
+/// How many slots went which way while recipes were made. Not in snapshots made before that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecipeStats {
+    /// Slots whose recipe was known: they were hashed and neither unpacked nor packed.
+    pub slots_recipe_known: u64,
+    /// Slots that were unpacked and packed again, to see whether they come out the same.
+    pub slots_unpacked: u64,
+    /// Bytes that they unpacked to.
+    pub slots_unpacked_bytes: u64,
+    /// Slots that came out the same, and were stored as recipes.
+    pub slots_recipe_new: u64,
+    /// Slots that hold and do not unpack: stored as packed bytes.
+    pub slots_not_unpacked: u64,
+    /// Slots that unpack and came out otherwise, as another library packs: stored as packed bytes.
+    pub slots_packed_otherwise: u64,
+    /// Slots with holes, or of which not all could be read: stored as far as they are there.
+    pub slots_not_whole: u64,
+    /// Slots that were not tried, because those before them came out otherwise: stored as packed bytes.
+    pub slots_not_tried: u64,
+}
+
+impl RecipeStats {
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &RecipeStats) {
+        self.slots_recipe_known += other.slots_recipe_known;
+        self.slots_unpacked += other.slots_unpacked;
+        self.slots_unpacked_bytes += other.slots_unpacked_bytes;
+        self.slots_recipe_new += other.slots_recipe_new;
+        self.slots_not_unpacked += other.slots_not_unpacked;
+        self.slots_packed_otherwise += other.slots_packed_otherwise;
+        self.slots_not_whole += other.slots_not_whole;
+        self.slots_not_tried += other.slots_not_tried;
+    }
+
+    /// Returns how many slots that hold could not be stored as recipes.
+    pub fn kept_packed(&self) -> u64 {
+        self.slots_not_unpacked + self.slots_packed_otherwise + self.slots_not_tried
+    }
 }
 
 /// How many slots and pages were looked at while they were read. Not in snapshots made before that.
@@ -362,7 +421,7 @@ pub struct Snapshot {
     pub findings: Findings,
     /// What the backup did.
     pub stats: BackupStats,
-    /// Slot packers that restore needs, by name and version; none with plain chunks.
+    /// Slot packers that restore needs, by name (FORMAT.md 8); none without recipes.
     pub packers: Vec<String>,
     /// The backup set this is a part of, when several nodes commit one together.
     pub set: Option<String>,
@@ -371,6 +430,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether its files were found not to agree with each other: what a restore brings back is no
+    /// deployment that works.
+    pub fn is_refuted(&self) -> bool {
+        self.proof.as_ref().is_some_and(|proof| proof.verdict == Verdict::Refuted)
+    }
+
+    /// Whether it holds all it should, and nothing is known to be wrong with it.
+    pub fn is_good(&self) -> bool {
+        self.state == SnapshotState::Complete && !self.is_refuted()
+    }
+
     /// Returns the counts of all components added up.
     pub fn counts(&self) -> Counts {
         let mut all = Counts::default();

@@ -318,6 +318,19 @@ impl ChunkIndex {
         Ok(claimed().insert((id, kind)))
     }
 
+    /// Claims a chunk whose stored copy is of no use, for the caller to store another. Returns false
+    /// when this session has claimed it already.
+    pub fn claim_again(&self, id: ChunkId, kind: ChunkKind) -> bool {
+        let shard = &self.claimed[id.0[31] as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner).insert((id, kind))
+    }
+
+    /// Whether this session has claimed a chunk that is not in the cache yet.
+    pub fn has_claimed(&self, id: ChunkId, kind: ChunkKind) -> bool {
+        let shard = &self.claimed[id.0[31] as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner).contains(&(id, kind))
+    }
+
     /// Takes over packs whose index object `name` is durable, and drops the claims of their
     /// chunks. On failure the claims stay: memory is spent, nothing is lost.
     pub fn add(&self, packs: &[IndexedPack], name: IndexId) -> Result<()> {

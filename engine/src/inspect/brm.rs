@@ -1,11 +1,9 @@
 //! Files of the BRM: what they say, and what in that cannot be.
 
-use std::collections::{BTreeMap, HashSet};
-
-use super::{Contents, FileKind, Inspection, WHOLE_BYTES_MAX};
+use super::{Contents, FileKind, Inspection, READ_BYTES, WHOLE_BYTES_MAX};
 use crate::columnstore::brm::{
-    CurrentSet, ExtentMap, Journal, MapExtent, OidBitmap, TableLocks, Transactions, VersionBuffer,
-    Versions,
+    CurrentSet, ExtentMap, Journal, JournalReader, OidBitmap, Sensible, TableLocks, Transactions,
+    VersionBuffer, Versions,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind};
@@ -28,6 +26,9 @@ impl Inspection<'_> {
     /// Reads a file of the BRM; `None` when it makes no sense.
     pub(super) fn brm(&mut self) -> Result<Option<Contents>> {
         let size = self.file.size();
+        if self.kind == FileKind::Journal {
+            return self.journal(size);
+        }
         if size > WHOLE_BYTES_MAX {
             let problem =
                 format!("a file of at most {WHOLE_BYTES_MAX} bytes expected, found {size}");
@@ -50,100 +51,66 @@ impl Inspection<'_> {
         }
     }
 
+    /// Counts the changes of a journal, which may have any size.
+    fn journal(&mut self, size: u64) -> Result<Option<Contents>> {
+        let mut reader = JournalReader::default();
+        let mut at = 0;
+        while at < size {
+            let bytes = self.read(at, READ_BYTES.min(size - at))?;
+            at += bytes.len() as u64;
+            if let Err(malformed) = reader.read(&bytes) {
+                self.senseless(malformed.to_string());
+                return Ok(None);
+            }
+        }
+        match reader.end() {
+            Ok(Journal { records, commands }) => Ok(Some(Contents::Journal { records, commands })),
+            Err(malformed) => {
+                self.senseless(malformed.to_string());
+                Ok(None)
+            }
+        }
+    }
+
     fn decoded(&mut self, bytes: &[u8]) -> Decoded<Contents> {
         Ok(match self.kind {
-            FileKind::ExtentMap => self.extent_map(ExtentMap::decode(bytes)?),
-            FileKind::Versions => self.versions(Versions::decode(bytes)?),
-            FileKind::VersionBuffer => self.version_buffer(VersionBuffer::decode(bytes)?),
-            FileKind::OidBitmap => self.oid_bitmap(OidBitmap::decode(bytes)?),
+            FileKind::ExtentMap => {
+                let map = self.sensible(ExtentMap::decode(bytes)?);
+                self.extent_map(map)
+            }
+            FileKind::Versions => {
+                Contents::Versions(self.sensible(Versions::decode(bytes)?).entries)
+            }
+            FileKind::VersionBuffer => {
+                let VersionBuffer { files, blocks } = self.sensible(VersionBuffer::decode(bytes)?);
+                Contents::VersionBuffer { files, blocks }
+            }
+            FileKind::OidBitmap => {
+                let bitmap = self.sensible(OidBitmap::decode(bytes)?);
+                self.oid_bitmap(bitmap)
+            }
             FileKind::TableLocks => {
                 let mut locks = TableLocks::decode(bytes)?.locks;
                 locks.retain(|lock| self.options.oid.is_none_or(|oid| lock.table == oid));
                 Contents::TableLocks(locks)
             }
             FileKind::Current => Contents::Current(CurrentSet::decode(bytes)?),
-            FileKind::Journal => {
-                let records = Journal::decode(bytes)?.records;
-                let mut commands = BTreeMap::new();
-                for record in &records {
-                    *commands.entry(record.command).or_default() += 1;
-                }
-                Contents::Journal { records: records.len() as u64, commands }
-            }
-            _ => {
-                let transactions = Transactions::decode(bytes)?;
-                for (what, number) in [
-                    ("last transaction", transactions.last),
-                    ("version of the system catalog", transactions.catalog_version),
-                ] {
-                    self.refuse_negative(what, number);
-                }
-                Contents::Transactions(transactions)
-            }
+            _ => Contents::Transactions(self.sensible(Transactions::decode(bytes)?)),
         })
     }
 
-    /// Finds what cannot be.
+    /// Finds what cannot be in what a file says, and returns that.
+    fn sensible<T: Sensible>(&mut self, content: T) -> T {
+        content.faults(&mut |fault| self.senseless(fault));
+        content
+    }
+
+    /// Finds what makes no sense.
     fn senseless(&mut self, detail: String) {
         self.find(Finding::new(FindingKind::UnreadableBrm, &*self.object, detail));
     }
 
-    fn refuse_negative(&mut self, what: &str, number: i32) {
-        if number < 0 {
-            self.senseless(format!("{what}: none below zero expected, found {number}"));
-        }
-    }
-
-    fn extent_map(&mut self, map: ExtentMap) -> Contents {
-        let named =
-            |number: usize, extent: &MapExtent| format!("extent {number} (OID {})", extent.oid);
-        for (number, extent) in map.extents.iter().enumerate() {
-            let mut wrong = |what: &str, expected: &str, found: String| {
-                let name = named(number, extent);
-                self.senseless(format!("{name}, {what}: {expected} expected, found {found}"));
-            };
-            if extent.units == 0 {
-                wrong("LBIDs", "at least 1024", "none".into());
-            }
-            if ![0, 1, 2, 4, 8, 16].contains(&extent.width) {
-                wrong("column width", "0, 1, 2, 4, 8 or 16", extent.width.to_string());
-            }
-            if extent.db_root == 0 {
-                wrong("DB Root", "1 or more", "0".into());
-            }
-            if !(0..=2).contains(&extent.status) {
-                wrong("status", "0 to 2", extent.status.to_string());
-            }
-            if extent.valid > 2 {
-                wrong("worth of smallest and largest value", "0 to 2", extent.valid.to_string());
-            }
-        }
-        let mut order: Vec<usize> = (0..map.extents.len()).collect();
-        order.sort_unstable_by_key(|number| map.extents[*number].lbid);
-        for pair in order.windows(2) {
-            let (first, second) = (&map.extents[pair[0]], &map.extents[pair[1]]);
-            if first.end() > second.lbid {
-                self.senseless(format!(
-                    "{}: LBIDs from {} on expected, found {}: {} has those before",
-                    named(pair[1], second),
-                    first.end(),
-                    second.lbid,
-                    named(pair[0], first),
-                ));
-            }
-        }
-        let place = |e: &MapExtent| (e.oid, e.db_root, e.partition, e.segment, e.block_offset);
-        order.sort_unstable_by_key(|number| place(&map.extents[*number]));
-        for pair in order.windows(2) {
-            let (first, second) = (&map.extents[pair[0]], &map.extents[pair[1]]);
-            if place(first) == place(second) {
-                self.senseless(format!(
-                    "{}: a place of its own in a file expected, found that of extent {}",
-                    named(pair[1], second),
-                    pair[0]
-                ));
-            }
-        }
+    fn extent_map(&self, map: ExtentMap) -> Contents {
         let wanted = self.options.oid;
         let total = map.extents.len() as u64;
         let extents = (0..).zip(map.extents);
@@ -157,57 +124,10 @@ impl Inspection<'_> {
         }
     }
 
-    fn versions(&mut self, versions: Versions) -> Contents {
-        let mut seen = HashSet::with_capacity(versions.entries.len());
-        for (number, entry) in versions.entries.iter().enumerate() {
-            self.refuse_negative(&format!("version {number}, transaction"), entry.version);
-            if !seen.insert((entry.lbid, entry.version)) {
-                self.senseless(format!(
-                    "version {number}: one version of LBID {} by transaction {} expected, found two",
-                    entry.lbid, entry.version
-                ));
-            }
-        }
-        Contents::Versions(versions.entries)
-    }
-
-    fn version_buffer(&mut self, buffer: VersionBuffer) -> Contents {
-        let files: HashSet<u32> = buffer.files.iter().map(|file| file.oid).collect();
-        for (number, block) in buffer.blocks.iter().enumerate() {
-            self.refuse_negative(&format!("block {number}, transaction"), block.version);
-            if !files.contains(&block.oid) {
-                self.senseless(format!(
-                    "block {number}: one of the files listed expected, found {}",
-                    block.oid
-                ));
-            }
-        }
-        for file in buffer.files.iter().filter(|file| file.next > file.size) {
-            self.senseless(format!(
-                "file {}: a next place within its {} bytes expected, found {}",
-                file.oid, file.size, file.next
-            ));
-        }
-        Contents::VersionBuffer { files: buffer.files, blocks: buffer.blocks }
-    }
-
-    fn oid_bitmap(&mut self, bitmap: OidBitmap) -> Contents {
-        let taken: Vec<_> = bitmap.taken().collect();
-        for free in &bitmap.free {
-            // The first range in use that does not end before the free one begins.
-            let at = taken.partition_point(|range| range.last < free.first);
-            if let Some(range) = taken.get(at).filter(|range| range.first <= free.last) {
-                self.senseless(format!(
-                    "free list, OIDs {} to {}: none in use expected, found {}",
-                    free.first,
-                    free.last,
-                    range.first.max(free.first)
-                ));
-            }
-        }
+    fn oid_bitmap(&self, bitmap: OidBitmap) -> Contents {
         let asked = self.options.oid.map(|oid| (oid, bitmap.is_taken(oid)));
         Contents::OidBitmap {
-            taken,
+            taken: bitmap.taken().collect(),
             free: bitmap.free,
             version_buffer_db_roots: bitmap.version_buffer_db_roots,
             asked,

@@ -3,7 +3,8 @@
 //! The file is on this host or in a snapshot, from which it is read verified and without a restore.
 //! What it is, its name says where its bytes cannot, and its bytes where they can. Segment files and
 //! tablespaces are read slot by slot and page by page, so that memory does not grow with them. Files
-//! of the BRM are read whole, up to 256 MiB, and take three times their size.
+//! of the BRM are read whole, up to 256 MiB, and take three times their size; but the journal, which has
+//! no limit.
 
 mod blocks;
 mod brm;

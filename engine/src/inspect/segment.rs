@@ -3,7 +3,7 @@
 use super::{Filler, Inspection, SegmentContents, Slot, are_zeros};
 use crate::columnstore::SegmentPath;
 use crate::columnstore::segment::{
-    SLOT_HEAD_BYTES, Segment, SlotHead, SlotState, checksum, verify_slot,
+    Packing, SLOT_HEAD_BYTES, Segment, SlotHead, SlotState, checksum, verify_slot,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::FindingKind;
@@ -39,7 +39,7 @@ impl Inspection<'_> {
         let bounds = segment.bounds.windows(2).zip(0..);
         for (bounds, number) in bounds {
             if self.options.slot.is_none_or(|wanted| wanted == number) {
-                let slot = self.slot(number, bounds[0], bounds[1], contents.header.compression)?;
+                let slot = self.slot(number, bounds[0], bounds[1], segment.packing)?;
                 contents.slots.push(slot);
             }
         }
@@ -49,13 +49,19 @@ impl Inspection<'_> {
         Ok(contents)
     }
 
-    fn slot(&mut self, number: u64, offset: u64, end: u64, compression: u64) -> Result<Slot> {
+    fn slot(
+        &mut self,
+        number: u64,
+        offset: u64,
+        end: u64,
+        packing: Option<Packing>,
+    ) -> Result<Slot> {
         let length = end - offset;
         let bytes = self.read(offset, length)?;
         let head = SlotHead::decode(&bytes);
         let head = head.unwrap_or(SlotHead { signature: 0, checksum: 0, length: 0 });
         let payload_end = head.payload_end(bytes.len());
-        let state = verify_slot(&bytes, number, offset, compression);
+        let state = verify_slot(&bytes, number, offset, packing);
         let computed = match &state {
             SlotState::Holds => Some(head.checksum),
             _ => payload_end.map(|end| checksum(&bytes[SLOT_HEAD_BYTES..end])),

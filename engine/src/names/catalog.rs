@@ -37,6 +37,8 @@ const CATALOG_BYTES_MAX: u64 = 512 << 20;
 const EXTENT_MAP_BYTES_MAX: u64 = 256 << 20;
 
 /// Reads the names from the catalog in the content of a snapshot; `None` when there is none in it.
+///
+/// Fails with `Invalid` when the content makes no sense, otherwise as reading from a repository does.
 pub(super) fn of_snapshot(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Names>> {
     if snapshot.kind != "deployment" || snapshot.topology != "shared-local" {
         return Ok(None);
@@ -46,7 +48,13 @@ pub(super) fn of_snapshot(repository: &Repository, snapshot: &Snapshot) -> Resul
     let root = snapshot.facts.get(BRM_FACT).map(Path::new);
     let brm = BrmFiles::locate(root, &bases);
     let content = ContentReader::new(repository);
-    read(&mut Stored { repository, snapshot, content, last: None }, &brm).map(Some)
+    let mut stored = Stored { repository, snapshot, content, last: None, is_lost: false };
+    read(&mut stored, &brm).map(Some).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Corrupt if !stored.is_lost => {
+            Error::new(ErrorKind::Invalid, error.object(), error.problem())
+        }
+        _ => error,
+    })
 }
 
 /// Reads the names from the catalog of a deployment; `None` when its column data is in a bucket.
@@ -106,6 +114,8 @@ struct Stored<'a> {
     content: ContentReader<'a>,
     /// Where the last file was found: the next one mostly is right behind it.
     last: Option<Ahead<'a>>,
+    /// Whether something could not be read from the repository.
+    is_lost: bool,
 }
 
 /// The entries of a component from one on.
@@ -143,11 +153,13 @@ impl Files for Stored<'_> {
             self.last = Some(Ahead { component, manifest, next: None });
         }
         let entry = match &mut self.last {
-            Some(ahead) => ahead.find(bytes)?,
+            Some(ahead) => ahead.find(bytes).inspect_err(|_| self.is_lost = true)?,
             None => None,
         };
         match entry.map(|entry| &entry.node) {
-            Some(Node::File { extents, .. }) => self.content.read(extents, start, length),
+            Some(Node::File { extents, .. }) => {
+                self.content.read(extents, start, length).inspect_err(|_| self.is_lost = true)
+            }
             _ => Err(absent(component, path)),
         }
     }

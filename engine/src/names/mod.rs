@@ -52,7 +52,8 @@ impl Names {
     /// paths or of another topology, a catalog they could be read from. The index must have been
     /// loaded.
     ///
-    /// Fails with `NotFound`, `Corrupt`, `Invalid` or `Unsupported` when they cannot be read.
+    /// Fails with `Invalid` when the catalog makes no sense as it was stored, with `NotFound`, `Corrupt` or
+    /// `Unsupported` when the repository does not have what it stored.
     pub fn load(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Names>> {
         if snapshot.names.is_empty() {
             return catalog::of_snapshot(repository, snapshot);
@@ -63,6 +64,12 @@ impl Names {
             tables.extend(meta.names(*id)?);
         }
         Ok(Some(Names::new(tables, 0)))
+    }
+
+    /// Reads the names from the catalog in the content of a snapshot, as [`Names::load`] does for one
+    /// that keeps none.
+    pub fn of_content(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Names>> {
+        catalog::of_snapshot(repository, snapshot)
     }
 
     /// Returns the tables, by schema and name.
@@ -147,6 +154,11 @@ fn distance(one: &str, other: &str) -> usize {
 pub fn is_unreadable(error: &Error) -> bool {
     use ErrorKind::*;
     matches!(error.kind(), NotFound | Corrupt | Invalid | Unsupported)
+}
+
+/// Whether such an error is about the source as it was stored: the repository has all it should.
+pub fn is_of_source(error: &Error) -> bool {
+    error.kind() == ErrorKind::Invalid
 }
 
 #[cfg(test)]

@@ -57,7 +57,13 @@ impl TablePattern {
         });
         let (schema, table) = parts.ok_or_else(invalid)?;
         // From the beginning on: a name is matched as a whole.
-        let glob = |part: &str| Patterns::new([format!("/{part}").as_str()]);
+        let glob = |part: &str| {
+            Patterns::new([format!("/{part}").as_str()]).map_err(|_| {
+                let problem =
+                    "SCHEMA.TABLE with a glob expected in each, found one that is malformed";
+                Error::new(ErrorKind::Invalid, format!("table {text:?}"), problem)
+            })
+        };
         Ok(TablePattern { text: text.to_owned(), schema: glob(schema)?, table: glob(table)? })
     }
 

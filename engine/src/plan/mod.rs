@@ -13,6 +13,7 @@ use crate::backup::{
 };
 use crate::error::Result;
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::format::config::SlotForm;
 use crate::format::snapshot::{Counts, LeftOutRecord, SystemOfRecord};
 use crate::format::text::encode_path;
 use crate::id::SessionId;
@@ -43,6 +44,10 @@ pub struct PlanReport {
     pub needs_confirmation: bool,
     /// The snapshot that unchanged files would be taken from.
     pub parent: Option<SessionId>,
+    /// In which form slots would be stored; `None` when neither options nor a repository say it.
+    pub slots: Option<SlotForm>,
+    /// Whether the last backup stored slots in the other form: those of changed files are stored anew.
+    pub switches_slots: bool,
     /// What it would cost.
     pub forecast: Forecast,
     /// What is wrong already: with the source, and with the repository as far as it was met.
@@ -127,6 +132,11 @@ pub fn plan(
         components.push(planner.component(tree, parent)?);
     }
     let Planner { left_out, left_out_total, findings, .. } = planner;
+    let (kind, group) = options.source();
+    let history: Vec<&Named> = same_source(snapshots, kind, &group).collect();
+    let slots = options.slots.or(repository.map(|repository| repository.config().slots.form));
+    let before = history.iter().find_map(|named| named.snapshot.stats.slot_form());
+    let switches_slots = parent.is_some() && before.is_some() && slots != before;
     let mut report = PlanReport {
         components,
         left_out,
@@ -134,14 +144,15 @@ pub fn plan(
         record,
         needs_confirmation,
         parent: parent.map(|named| named.id),
+        slots,
+        switches_slots,
         forecast: Forecast::default(),
         findings,
     };
-    let (kind, group) = options.source();
-    let history: Vec<&Named> = same_source(snapshots, kind, &group).collect();
     let PlannedComponent { bytes_to_read, bytes_of_new_files, .. } = report.total();
-    report.forecast =
-        forecast::forecast(&history, parent.is_some(), bytes_to_read, bytes_of_new_files);
+    // What a night costs is no measure when the chunks of the last one are of another form.
+    let takes_chunks = parent.is_some() && !switches_slots;
+    report.forecast = forecast::forecast(&history, takes_chunks, bytes_to_read, bytes_of_new_files);
     Ok(report)
 }
 

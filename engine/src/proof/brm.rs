@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::Prover;
 use super::rules::Rule;
 use crate::columnstore::brm::{
-    CurrentSet, ExtentMap, Journal, OidBitmap, TableLock, TableLocks, Transactions, VersionBuffer,
-    Versions,
+    CurrentSet, ExtentMap, Journal, JournalReader, OidBitmap, Sensible, TableLock, TableLocks,
+    Transactions, VersionBuffer, Versions,
 };
 use crate::error::Result;
 use crate::finding::{Finding, FindingKind};
-use crate::format::manifest::{Node, Time};
+use crate::format::manifest::{Entry, Node, Time};
 use crate::format::text::{decode_path, encode, encode_path};
 use crate::format::wire::Decoded;
 
@@ -43,20 +43,15 @@ impl Prover<'_> {
     /// Reads the files of the BRM and checks what can be checked with them alone.
     pub(super) fn brm(&mut self) -> Result<Brm> {
         let files = self.paths();
-        let journal = self.file(&files.journal)?;
         // Whatever else is found depends on whether there is a journal.
-        self.book.journal_bytes = journal.as_ref().map_or(0, |file| file.bytes.len() as u64);
-        let journal = journal.and_then(|file| {
-            let records = self.decoded(&files.journal, &file.bytes, Journal::decode)?;
-            Some((records, file.changed))
-        });
+        let journal = self.read_journal(&files.journal)?;
         let current = self.read(&files.current, CurrentSet::decode)?;
         let transactions = self.read(&files.transactions, Transactions::decode)?;
         let bitmap = self.read(&files.bitmap, OidBitmap::decode)?.map(|(bitmap, _)| bitmap);
         if let Some((locks, _)) = self.read(&files.locks, TableLocks::decode)? {
             self.table_locks(&files.locks, &locks);
         }
-        let Some((set, current_changed)) = current else {
+        let Some((set, _)) = current else {
             self.book.unchecked("which set of BRM files counts is not known");
             return Ok(Brm { map: None, bitmap });
         };
@@ -69,7 +64,8 @@ impl Prover<'_> {
         if let Some(versions) = &versions {
             self.locked_versions(&versions_path, versions);
         }
-        if let Some((transactions, _)) = transactions {
+        // A last transaction that cannot be says nothing about others.
+        if let Some((transactions, _)) = transactions.filter(|(last, _)| last.last >= 0) {
             let of_blocks = versions.iter().flat_map(|v| &v.entries).map(|entry| entry.version);
             let newest = of_blocks.map(|version| (version, &versions_path));
             let of_buffer = buffer.iter().flat_map(|b| &b.blocks).map(|block| block.version);
@@ -81,13 +77,11 @@ impl Prover<'_> {
                 CurrentSet::Base => None,
                 _ => self.changed(&files.of_set(CurrentSet::Base, "_em"))?,
             };
-            let times = Times {
-                journal: *changed,
-                map: *map_changed,
-                current: current_changed,
-                base: base_changed,
-            };
-            self.journal(&files, set, journal, &times);
+            let times = Times { journal: *changed, map: *map_changed, base: base_changed };
+            if !self.journal(&files, set, journal, &times) {
+                // One cause: what an old map says of today's files is no further finding.
+                return Ok(Brm { map: None, bitmap });
+            }
         }
         Ok(Brm { map: map.map(|(map, _)| map), bitmap })
     }
@@ -107,7 +101,7 @@ impl Prover<'_> {
     }
 
     /// Reads a file and decodes it, and finds it when it is not there or makes no sense.
-    fn read<T>(
+    fn read<T: Sensible>(
         &mut self,
         path: &Path,
         decode: fn(&[u8]) -> Decoded<T>,
@@ -116,7 +110,8 @@ impl Prover<'_> {
         Ok(self.decoded(path, &file.bytes, decode).map(|content| (content, file.changed)))
     }
 
-    fn decoded<T>(
+    /// Decodes a file. What in it cannot be is one finding, however much it is; the rest is used.
+    fn decoded<T: Sensible>(
         &mut self,
         path: &Path,
         bytes: &[u8],
@@ -124,7 +119,18 @@ impl Prover<'_> {
     ) -> Option<T> {
         match decode(bytes) {
             Ok(content) => {
-                self.book.holds(Rule::BrmReadable, 1);
+                let (mut first, mut more) = (None, 0u64);
+                content.faults(&mut |fault| match first {
+                    None => first = Some(fault),
+                    Some(_) => more += 1,
+                });
+                match (first, more) {
+                    (None, _) => self.book.holds(Rule::BrmReadable, 1),
+                    (Some(first), 0) => self.unreadable(path, first),
+                    (Some(first), more) => {
+                        self.unreadable(path, format!("{first}; and {more} more that cannot be"));
+                    }
+                }
                 Some(content)
             }
             Err(error) => {
@@ -148,8 +154,81 @@ impl Prover<'_> {
         Ok(map.map(|map| (map, file.changed)))
     }
 
+    /// Counts what a journal has, in pieces: it has no size that it cannot have.
+    fn read_journal(&mut self, path: &Path) -> Result<Option<(Journal, Time)>> {
+        let Some(entry) = self.file_entry(path)? else { return Ok(None) };
+        // Also when it cannot be read: that it has changes is known.
+        self.book.journal_bytes = entry.size();
+        let mut reader = JournalReader::default();
+        let mut read = Ok(());
+        let whole = self.pieces(path, &entry, |piece| {
+            read = reader.read(piece);
+            read.is_ok()
+        })?;
+        if !whole {
+            return Ok(None);
+        }
+        match read.and_then(|()| reader.end()) {
+            Ok(journal) => {
+                self.book.holds(Rule::BrmReadable, 1);
+                Ok(Some((journal, entry.mtime)))
+            }
+            Err(error) => {
+                self.unreadable(path, error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
     /// Returns the content of a file; `None` when it is not in the snapshot, which is a finding.
     fn file(&mut self, path: &Path) -> Result<Option<File>> {
+        let Some(entry) = self.file_entry(path)? else { return Ok(None) };
+        if entry.size() > FILE_BYTES_MAX {
+            let (shown, size) = (encode_path(path), entry.size());
+            self.book.unchecked(format!(
+                "{shown} has {size} bytes; at most {FILE_BYTES_MAX} of such a file are read"
+            ));
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        let whole = self.pieces(path, &entry, |piece| {
+            bytes.extend_from_slice(piece);
+            true
+        })?;
+        Ok(whole.then_some(File { bytes, changed: entry.mtime }))
+    }
+
+    /// Reads a file piece by piece, until there is no more or no more is wanted; false when the
+    /// repository has not all of it, which is noted.
+    fn pieces(
+        &mut self,
+        path: &Path,
+        entry: &Entry,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool> {
+        let mut at = 0;
+        while at < entry.size() {
+            self.cancel.check()?;
+            match self.content.read(entry.extents(), at, PIECE_BYTES) {
+                Ok(piece) if !piece.is_empty() => {
+                    at += piece.len() as u64;
+                    if !take(&piece) {
+                        break;
+                    }
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    self.book.lacks(&encode_path(path), &error)?;
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the entry of a file; `None` when it is not in the snapshot as one that could be read,
+    /// which is a finding.
+    fn file_entry(&mut self, path: &Path) -> Result<Option<Entry>> {
         let shown = encode_path(path);
         let Some((component, below)) = self.place(path) else {
             self.book.unchecked(format!("{shown} is in no component of the snapshot"));
@@ -164,6 +243,14 @@ impl Prover<'_> {
         };
         let Some(entry) = entry else {
             let why = self.excluded(&shown);
+            if self.paths().locks == path {
+                // The server starts without it, and with no table locked.
+                self.book.unchecked(format!(
+                    "{}: {shown} is not there{why}; locks that it had are not known",
+                    Rule::NoTableLock.name()
+                ));
+                return Ok(None);
+            }
             self.unreadable(path, format!("a file of the BRM expected, it is not there{why}"));
             return Ok(None);
         };
@@ -171,30 +258,12 @@ impl Prover<'_> {
             self.book.repeats(Rule::BrmReadable, 1, finding);
             return Ok(None);
         }
-        let Node::File { size, extents } = &entry.node else {
-            let found = entry.node.type_name();
+        if !matches!(entry.node, Node::File { .. }) {
+            let found = entry.node.noun();
             self.unreadable(path, format!("a regular file expected, found {found}"));
             return Ok(None);
-        };
-        if *size > FILE_BYTES_MAX {
-            self.book.unchecked(format!(
-                "{shown} has {size} bytes; at most {FILE_BYTES_MAX} of such a file are read"
-            ));
-            return Ok(None);
         }
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < *size {
-            self.cancel.check()?;
-            match self.content.read(extents, bytes.len() as u64, PIECE_BYTES) {
-                Ok(piece) if !piece.is_empty() => bytes.extend_from_slice(&piece),
-                Ok(_) => break,
-                Err(error) => {
-                    self.book.lacks(&shown, &error)?;
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(Some(File { bytes, changed: entry.mtime }))
+        Ok(Some(entry))
     }
 
     /// Returns when a file was changed last; `None` when it is not there.
@@ -257,30 +326,39 @@ impl Prover<'_> {
     }
 
     /// What times tell about whose changes the journal has. Source: docs/COLUMNSTORE.md 7.
-    fn journal(&mut self, files: &Paths, set: CurrentSet, journal: &Journal, times: &Times) {
+    /// Returns whether the set that counts may be compared with segment files.
+    fn journal(
+        &mut self,
+        files: &Paths,
+        set: CurrentSet,
+        journal: &Journal,
+        times: &Times,
+    ) -> bool {
         let mut fails = |detail: String| {
             let object = encode_path(&files.journal);
             let finding = Finding::new(FindingKind::JournalOfAnotherSet, object, detail);
             self.book.fails(Rule::JournalCurrent, 1, finding);
         };
         let current = set.prefix();
-        if journal.records.is_empty() {
+        if journal.records == 0 {
             // save_brm writes the base set, empties the journal, and names the base set at the end.
-            match times.base {
-                Some(base) if base > times.current => fails(format!(
+            let is_old = times.base.is_some_and(|base| base > times.map);
+            match is_old {
+                true => fails(format!(
                     "the changes made since {current} was saved expected, found an empty journal and \
-                     a newer base set that _current does not name: saving it was interrupted"
+                     a newer base set that _current does not name: saving it was interrupted, or \
+                     _current is of another time"
                 )),
-                _ => self.book.holds(Rule::JournalCurrent, 1),
+                false => self.book.holds(Rule::JournalCurrent, 1),
             }
-            return;
+            return !is_old;
         }
         // A set is saved first; then its journal is begun anew.
         if times.journal < times.map {
             fails(format!(
                 "changes made after {current}_em was saved expected, found a journal of {} changes \
                  that was written before it: it belongs to another set",
-                journal.records.len()
+                journal.records
             ));
         } else {
             self.book.holds(Rule::JournalCurrent, 1);
@@ -288,9 +366,10 @@ impl Prover<'_> {
         self.book.unchecked(format!(
             "changes of the BRM that only the journal has: {} in {} bytes; the extent map is as it was \
              before them",
-            journal.records.len(),
+            journal.records,
             self.book.journal_bytes
         ));
+        true
     }
 }
 
@@ -298,7 +377,6 @@ impl Prover<'_> {
 struct Times {
     journal: Time,
     map: Time,
-    current: Time,
     /// The extent map of the base set, when another set counts.
     base: Option<Time>,
 }

@@ -9,7 +9,9 @@
 //! with files. What a backup has found already is counted by its rule, and not found again.
 
 mod brm;
+mod catalog;
 mod expected;
+mod lost;
 mod rules;
 mod segments;
 
@@ -21,10 +23,12 @@ use crate::finding::{Finding, Findings};
 use crate::format::manifest::{Entry, EntryFinding};
 use crate::format::snapshot::{Component, Proof, Snapshot};
 use crate::manifest::ManifestReader;
+use crate::names::Names;
 use crate::progress::Cancel;
 use crate::repository::Repository;
 use crate::source::directory::EXCLUDED;
 use expected::Expected;
+pub use lost::add_lost;
 use rules::Book;
 pub use rules::Rule;
 
@@ -63,6 +67,7 @@ pub fn prove(
         content: ContentReader::new(repository),
         roots: db_roots(snapshot),
         excluded: excluded(snapshot),
+        names: None,
         book: Book::default(),
         segment_files: 0,
     };
@@ -72,6 +77,7 @@ pub fn prove(
                         this snapshot does not have";
         prover.book.unchecked(sentence);
     } else {
+        prover.names = prover.names()?;
         let brm = prover.brm()?;
         bitmap = brm.bitmap;
         match brm.map {
@@ -110,6 +116,8 @@ struct Prover<'a> {
     roots: Vec<DbRoot<'a>>,
     /// Paths that `--exclude` left out, as far as the snapshot names them.
     excluded: HashSet<&'a str>,
+    /// Of tables and columns, as far as the catalog can be read.
+    names: Option<Names>,
     book: Book,
     segment_files: u64,
 }

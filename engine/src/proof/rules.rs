@@ -32,6 +32,8 @@ pub enum Rule {
     SegmentHasExtent,
     /// Every segment file reaches its high-water mark.
     SegmentLongEnough,
+    /// Every segment file of a compressed column has a header.
+    CompressedHasHeader,
     /// Headers and extent map agree on width and LBIDs.
     HeaderAgrees,
     /// Every segment file was read whole, and at one moment.
@@ -44,7 +46,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Rule; 14] = [
+    pub const ALL: [Rule; 15] = [
         Rule::BrmReadable,
         Rule::JournalCurrent,
         Rule::NoTableLock,
@@ -55,6 +57,7 @@ impl Rule {
         Rule::ExtentHasSegment,
         Rule::SegmentHasExtent,
         Rule::SegmentLongEnough,
+        Rule::CompressedHasHeader,
         Rule::HeaderAgrees,
         Rule::SegmentReadWhole,
         Rule::SlotsHold,
@@ -74,6 +77,7 @@ impl Rule {
             Rule::ExtentHasSegment => "extent-has-segment",
             Rule::SegmentHasExtent => "segment-has-extent",
             Rule::SegmentLongEnough => "segment-long-enough",
+            Rule::CompressedHasHeader => "compressed-has-header",
             Rule::HeaderAgrees => "header-agrees",
             Rule::SegmentReadWhole => "segment-read-whole",
             Rule::SlotsHold => "slots-hold",
@@ -89,6 +93,7 @@ impl Rule {
             Rule::NoLockedVersion
                 | Rule::VersionsKnown
                 | Rule::OidTaken
+                | Rule::DbRootsComplete
                 | Rule::ExtentHasSegment
                 | Rule::SegmentHasExtent
                 | Rule::SegmentLongEnough
@@ -127,6 +132,11 @@ impl Book {
             doubt.0 += times;
             return;
         }
+        self.fails_for_good(rule, times, finding);
+    }
+
+    /// The same for what no change of the journal could make hold.
+    pub fn fails_for_good(&mut self, rule: Rule, times: u64, finding: Finding) {
         self.failed(rule, times);
         self.findings.push(finding);
     }
@@ -174,7 +184,10 @@ impl Book {
     /// Returns the proof and both kinds of findings.
     pub fn close(mut self, extents: u64, segment_files: u64) -> (Proof, Findings, Findings) {
         for (rule, (times, object)) in std::mem::take(&mut self.doubts) {
-            self.counts.remove(&rule);
+            // How often it was checked says something only when it failed whatever the journal has.
+            if self.counts.get(&rule).is_none_or(|count| count.failed == 0) {
+                self.counts.remove(&rule);
+            }
             let sentence = format!(
                 "{}: it does not hold {times} times ({object} first), unless the journal mends it",
                 rule.name()

@@ -6,7 +6,7 @@ use super::expected::{Expected, Wanted};
 use super::rules::Rule;
 use super::{DbRoot, Prover, repeated};
 use crate::columnstore::brm::OidBitmap;
-use crate::columnstore::segment::{BLOCK_BYTES, SLOT_BLOCKS, Segment};
+use crate::columnstore::segment::{BLOCK_BYTES, SLOT_BLOCKS, Segment, VERSION_MAX};
 use crate::columnstore::{ObjectClass, SegmentPath};
 use crate::error::Result;
 use crate::finding::{Finding, FindingKind};
@@ -15,8 +15,8 @@ use crate::format::segment::{CompressedFacts, SegmentFacts};
 use crate::format::text::decode_path;
 use crate::source::columnstore::is_interrupted_write;
 
-/// The first header version that knows width and LBIDs.
-const VERSION_WITH_LBIDS: u64 = 3;
+/// The header version that knows width and LBIDs, and is known itself.
+const VERSION_WITH_LBIDS: u64 = VERSION_MAX;
 
 /// How deep below a DB Root segment files are.
 const SEGMENT_DEPTH: usize = 5;
@@ -40,6 +40,8 @@ struct Walked {
     unread: BTreeSet<u32>,
     /// Headers that know neither width nor LBIDs.
     old_headers: u64,
+    /// Headers of versions that are not known.
+    new_headers: u64,
     /// Files stored by a version that verified no slots.
     unverified: u64,
 }
@@ -76,6 +78,13 @@ impl Prover<'_> {
                 "{}: {} headers are of versions that know neither width nor LBIDs",
                 Rule::HeaderAgrees.name(),
                 walked.old_headers
+            ));
+        }
+        if walked.new_headers > 0 {
+            self.book.unchecked(format!(
+                "{}: {} headers are of versions above {VERSION_MAX}, of which only the slots are known",
+                Rule::HeaderAgrees.name(),
+                walked.new_headers
             ));
         }
         if walked.unverified > 0 {
@@ -122,13 +131,13 @@ impl Prover<'_> {
         let extents = &expected.extents[range];
         let count = extents.len() as u64;
         if !is_file && is_whole {
-            let detail = format!("a regular file expected, found {}", entry.node.type_name());
+            let detail = format!("a regular file expected, found {}", entry.node.noun());
             self.fail(Rule::ExtentHasSegment, FindingKind::MissingSegment, root, entry, detail);
             return Ok(());
         }
         self.book.holds(Rule::ExtentHasSegment, count);
         if is_whole && let Some(facts) = self.facts(root, entry)? {
-            self.compare(root, entry, extents, &facts, walked);
+            self.compare(root, entry, path.oid, extents, &facts, walked);
         }
         Ok(())
     }
@@ -220,6 +229,7 @@ impl Prover<'_> {
         &mut self,
         root: &DbRoot<'_>,
         entry: &Entry,
+        oid: u32,
         extents: &[Wanted],
         facts: &SegmentFacts,
         walked: &mut Walked,
@@ -228,6 +238,21 @@ impl Prover<'_> {
             SegmentFacts::Compressed(facts) => Some(facts),
             _ => None,
         };
+        let packed = self.packed_column(oid);
+        match (&packed, compressed) {
+            (Some(column), None) => {
+                let detail = format!(
+                    "a header expected, as the system catalog says that {column} is compressed, found \
+                     none: what the file held was overwritten"
+                );
+                let kind = FindingKind::MissingHeader;
+                self.fail(Rule::CompressedHasHeader, kind, root, entry, detail);
+                // Nothing tells how long it was.
+                return;
+            }
+            (Some(_), Some(_)) => self.book.holds(Rule::CompressedHasHeader, 1),
+            (None, _) => {}
+        }
         let short = match compressed {
             Some(facts) => short_of(extents, facts),
             None => short_uncompressed(extents, entry.size()),
@@ -240,8 +265,11 @@ impl Prover<'_> {
             None => self.book.holds(Rule::SegmentLongEnough, 1),
         }
         let Some(facts) = compressed else { return };
-        if facts.version < VERSION_WITH_LBIDS {
-            walked.old_headers += 1;
+        if facts.version != VERSION_WITH_LBIDS {
+            match facts.version > VERSION_MAX {
+                true => walked.new_headers += 1,
+                false => walked.old_headers += 1,
+            }
             return;
         }
         match disagreement(extents, facts) {
@@ -251,6 +279,20 @@ impl Prover<'_> {
             }
             None => self.book.holds(Rule::HeaderAgrees, 1),
         }
+    }
+
+    /// Returns the name of the column that an object belongs to, by itself or as its dictionary, when the
+    /// catalog says that its files are compressed.
+    fn packed_column(&self, oid: u32) -> Option<String> {
+        let (table, column) = self.names.as_ref()?.column(oid)?;
+        (column.compression > 0).then(|| format!("{}.{}", table.full_name(), column.name))
+    }
+
+    /// Returns the name of the column that an object belongs to.
+    fn column_of(&self, oid: u32) -> Option<String> {
+        let (table, column) = self.names.as_ref()?.column(oid)?;
+        let noun = if column.dictionary == Some(oid) { ", dictionary" } else { "" };
+        Some(format!("{}.{}{noun}", table.full_name(), column.name))
     }
 
     /// Finds a segment file that no extent names, and says what it may be.
@@ -364,7 +406,11 @@ impl Prover<'_> {
             };
             let finding =
                 Finding::new(FindingKind::MissingDbRoot, format!("dbroot/{number}"), detail);
-            self.book.fails(Rule::DbRootsComplete, 1, finding);
+            // A DB Root that is configured is one whatever the journal has; extents may be gone with it.
+            match component.is_none() && configured.contains_key(&number) {
+                true => self.book.fails_for_good(Rule::DbRootsComplete, 1, finding),
+                false => self.book.fails(Rule::DbRootsComplete, 1, finding),
+            }
             let on_it = expected.extents.iter_mut().filter(|e| u32::from(e.db_root) == number);
             on_it.for_each(|extent| extent.is_settled = true);
         }
@@ -384,8 +430,10 @@ impl Prover<'_> {
                 2 => ", which is out of service and may be put back into it",
                 _ => "",
             };
+            let name =
+                self.column_of(first.oid).map_or_else(String::new, |name| format!(" ({name})"));
             let detail = format!(
-                "a segment file expected for {} of OID {} from LBID {} on{status}, it is not there{}",
+                "a segment file expected for {} of OID {}{name} from LBID {} on{status}, it is not there{}",
                 extents(file.len()),
                 first.oid,
                 first.lbid,
@@ -490,7 +538,8 @@ fn short_of(extents: &[Wanted], facts: &CompressedFacts) -> Option<String> {
              blocks"
         ));
     }
-    (hwm >= facts.blocks).then(|| {
+    let are_blocks_known = facts.version <= VERSION_MAX;
+    (are_blocks_known && hwm >= facts.blocks).then(|| {
         format!(
             "block {hwm}, the high-water mark, expected in it, its header counts {} blocks",
             facts.blocks
@@ -517,10 +566,15 @@ fn disagreement(extents: &[Wanted], facts: &CompressedFacts) -> Option<String> {
             "column width {expected} expected, as in the extent map, its header says {found}"
         ));
     }
-    let starts: Vec<u64> = extents.iter().map(|extent| extent.lbid).collect();
-    (starts != facts.lbids).then(|| {
+    // A place of the list that was never written, before one that was, says nothing.
+    let mut said = facts.lbids.iter().enumerate().filter(|(_, lbid)| **lbid != 0);
+    let mut starts = extents.iter().map(|extent| extent.lbid);
+    let wrong = said.find(|(_, lbid)| !starts.any(|start| start == **lbid));
+    wrong.map(|(number, lbid)| {
+        let starts: Vec<u64> = extents.iter().map(|extent| extent.lbid).collect();
         format!(
-            "extents from LBIDs {starts:?} on expected, as in the extent map, its header says {:?}",
+            "some of LBIDs {starts:?} expected, which its extents begin with, in their order, its header \
+             says {:?}: {lbid}, number {number}, is not among those left",
             facts.lbids
         )
     })

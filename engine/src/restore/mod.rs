@@ -3,7 +3,8 @@
 //! The manifest is read in order; directories and empty files come into being as it is read, and
 //! chunks to write are gathered in windows of bounded size. Inside a window every stored byte is
 //! read once, in the order of the packs, verified, and written wherever it belongs, so that one
-//! huge file is restored by as many threads as many files are. Attributes are set when a file has
+//! huge file is restored by as many threads as many files are. Slots that are stored as recipes are
+//! packed again when the last of their blocks has been read. Attributes are set when a file has
 //! its content; directories get theirs at the end, when nothing changes in them any more.
 //!
 //! Nothing that exists is touched unless a delta was asked for. A delta first proves, chunk by
@@ -12,6 +13,7 @@
 mod attributes;
 mod delta;
 mod plan;
+mod slots;
 mod stretch;
 mod target;
 mod window;
@@ -26,7 +28,9 @@ use crate::format::manifest::{Entry, Node};
 use crate::format::snapshot::Component;
 use crate::id::boundary_hash;
 use crate::manifest::{ManifestReader, MetaReader};
+use crate::packer::Pack;
 use crate::progress::{Cancel, Event, Observer};
+use crate::recipe::refuse_unknown_packers;
 use crate::repository::Repository;
 use crate::snapshot::Named;
 use attributes::Owners;
@@ -35,7 +39,7 @@ use target::TargetTree;
 use window::Windows;
 
 /// What to restore, where to, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RestoreOptions {
     /// Where to.
     pub target: Target,
@@ -49,6 +53,8 @@ pub struct RestoreOptions {
     pub numeric_ids: bool,
     /// Write nothing; report what would be written.
     pub dry_run: bool,
+    /// What packs slots again: [`Packers`](crate::packer::Packers), or a test's.
+    pub packers: &'static dyn Pack,
     /// Threads that read, verify and write.
     pub threads: usize,
     /// To stop it.
@@ -83,8 +89,8 @@ pub struct RestoreReport {
 
 /// Restores a snapshot. The repository's index must have been loaded.
 ///
-/// Fails before it writes anything with `Refused` (a target that is not empty, or holds the
-/// repository), `Full` (not enough space or inodes) or `NotFound` (a component or path that the
+/// Fails before it writes anything with `Unsupported` (a slot packer that this program does not know),
+/// `Refused` (a target that is not empty, or holds the repository), `Full` (not enough space or inodes) or `NotFound` (a component or path that the
 /// snapshot does not have). Content that is damaged or missing is a finding; in a new file zeros
 /// stand where it should be, in a delta what stood there.
 pub fn restore(
@@ -94,13 +100,7 @@ pub fn restore(
     observer: &dyn Observer,
 ) -> Result<RestoreReport> {
     let snapshot = &named.snapshot;
-    if let Some(packer) = snapshot.packers.first() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("snapshot {}", named.id.short()),
-            format!("its restore needs the slot packer {packer:?}, which is not known"),
-        ));
-    }
+    refuse_unknown_packers(&format!("snapshot {}", named.id.short()), &snapshot.packers)?;
     let destinations = destinations(snapshot, options)?;
     plan::refuse_unsafe(repository, &destinations, options.delta)?;
     let mut report = RestoreReport::default();

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{Advice, fadvise};
 
+use super::slots::Block;
 use super::window::{Windows, Writing};
 use crate::backend::Key;
 use crate::compress::Decompressor;
@@ -24,10 +25,10 @@ use crate::progress::Event;
 
 /// Chunks are written together up to this many bytes: what was opened is still in the second-level
 /// cache when it is written.
-const WRITE_BYTES_MAX: usize = 256 << 10;
+pub(super) const WRITE_BYTES_MAX: usize = 256 << 10;
 
 /// A stretch of a file at least this long is sent to the disk at once.
-const WRITEBACK_BYTES_MIN: u64 = 1 << 20;
+pub(super) const WRITEBACK_BYTES_MIN: u64 = 1 << 20;
 
 /// Where the bytes of a chunk go.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub location: Location,
     pub id: ChunkId,
     pub uses: Vec<Use>,
+    /// Slots that are packed from it.
+    pub blocks: Vec<Block>,
 }
 
 /// What a thread keeps from stretch to stretch: fresh memory costs page faults, a context of zstd
@@ -55,6 +58,16 @@ struct Kept {
 
 thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
+}
+
+/// Returns the kind of finding that an error of reading a chunk is; other errors end the restore.
+pub(super) fn loss_kind(error: &Error) -> Result<FindingKind> {
+    match error.kind() {
+        ErrorKind::NotFound => Ok(FindingKind::MissingChunk),
+        ErrorKind::Corrupt | ErrorKind::Io => Ok(FindingKind::DamagedChunk),
+        ErrorKind::Unsupported => Ok(FindingKind::UnknownPacker),
+        _ => Err(error.repeat()),
+    }
 }
 
 /// Where a chunk goes first: what a stretch is worked through in the order of, so that neighbours in
@@ -93,8 +106,8 @@ impl Windows<'_> {
             let mut run = Run { uses: Vec::new(), length: 0 };
             for job in &jobs {
                 let raw_length = job.location.raw_length as usize;
-                let Some((first, others)) = job.uses.split_first() else { continue };
-                if !run.is_continued_by(first) || run.length + raw_length > WRITE_BYTES_MAX {
+                let continues = job.uses.first().is_none_or(|first| run.is_continued_by(first));
+                if !continues || run.length + raw_length > WRITE_BYTES_MAX {
                     self.write(&mut run, raw)?;
                 }
                 let place = run.length..run.length + raw_length;
@@ -112,6 +125,10 @@ impl Windows<'_> {
                     continue;
                 }
                 let opened = &raw[place];
+                for block in &job.blocks {
+                    self.put_block(block, opened)?;
+                }
+                let Some((first, others)) = job.uses.split_first() else { continue };
                 for other in others {
                     self.write_part(job, other, opened)?;
                 }
@@ -165,32 +182,28 @@ impl Windows<'_> {
         {
             return Ok(true);
         }
-        let (kind, problem) =
-            match self.repository.read_chunk(job.id, ChunkKind::Data, decompressor) {
-                Ok(copy) if copy.len() == raw.len() => {
-                    raw.copy_from_slice(&copy);
-                    return Ok(true);
-                }
-                Ok(copy) => {
-                    let problem = format!("{} raw bytes expected, found {}", raw.len(), copy.len());
-                    (FindingKind::DamagedChunk, problem)
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::NotFound => (FindingKind::MissingChunk, error.to_string()),
-                    ErrorKind::Corrupt | ErrorKind::Io => {
-                        (FindingKind::DamagedChunk, error.to_string())
-                    }
-                    _ => return Err(error),
-                },
-            };
-        self.lose(job.id, &job.uses, kind, &problem);
+        let error = match self.repository.read_chunk(job.id, ChunkKind::Data, decompressor) {
+            Ok(copy) if copy.len() == raw.len() => {
+                raw.copy_from_slice(&copy);
+                return Ok(true);
+            }
+            Ok(copy) => {
+                let problem = format!("{} raw bytes expected, found {}", raw.len(), copy.len());
+                Error::corrupt(format!("chunk {}", job.id), problem)
+            }
+            Err(error) => error,
+        };
+        self.lose(&format!("chunk {}", job.id), &job.uses, loss_kind(&error)?, &error.to_string());
+        for block in &job.blocks {
+            self.lose_block(block, &error)?;
+        }
         Ok(false)
     }
 
     /// Writes a run and begins a new one.
     fn write(&self, run: &mut Run<'_>, raw: &[u8]) -> Result<()> {
         if let Some(first) = run.uses.first() {
-            self.write_at(first, &raw[..run.length])?;
+            self.write_at(first, first.file_offset, &raw[..run.length])?;
             run.uses.iter().for_each(|place| self.count_down(&place.file));
         }
         run.uses.clear();
@@ -203,18 +216,23 @@ impl Windows<'_> {
         let start = place.chunk_offset as usize;
         let Some(bytes) = raw.get(start..start + place.length as usize) else {
             let problem = "the chunk is shorter than the manifest says";
-            self.lose(job.id, std::slice::from_ref(place), FindingKind::DamagedManifest, problem);
+            self.lose(
+                &format!("chunk {}", job.id),
+                std::slice::from_ref(place),
+                FindingKind::DamagedManifest,
+                problem,
+            );
             return Ok(());
         };
-        self.write_at(place, bytes)?;
+        self.write_at(place, place.file_offset, bytes)?;
         self.count_down(&place.file);
         Ok(())
     }
 
-    fn write_at(&self, place: &Use, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write_at(&self, place: &Use, offset: u64, bytes: &[u8]) -> Result<()> {
         let file = &place.file;
         file.file
-            .write_all_at(bytes, place.file_offset)
+            .write_all_at(bytes, offset)
             .map_err(|error| Error::io(&file.path, "write", error))?;
         file.changed.store(true, Ordering::Relaxed);
         self.bytes_restored.fetch_add(bytes.len() as u64, Ordering::Relaxed);

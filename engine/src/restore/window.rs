@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::attributes::{Owners, set_on_file};
+use super::slots::{Block, Slot, WantedSlots};
 use super::stretch::{Job, Use};
 use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,10 +26,13 @@ use crate::id::ChunkId;
 use crate::manifest::MetaReader;
 use crate::pack::stretches;
 use crate::progress::{Event, Observer};
+use crate::recipe::Buffers;
 use crate::repository::Repository;
 
 /// Chunks of one window; at 64 KiB a chunk, 1 GiB.
 const CHUNKS_MAX: usize = 16_384;
+/// A slot counts as so many: it is 1 to 4 MiB.
+const SLOT_CHUNKS: usize = 32;
 /// Windows under way at once.
 const WINDOWS: usize = 2;
 /// Files at least this long are allocated before they are written.
@@ -61,18 +65,28 @@ pub(super) struct Writing {
 /// A window being filled.
 #[derive(Default)]
 pub(super) struct Filling {
-    chunks: HashMap<ChunkId, Vec<Use>>,
+    chunks: HashMap<ChunkId, Wanted>,
+    slots: WantedSlots,
     uses: usize,
     files: usize,
+}
+
+/// Who wants a chunk.
+#[derive(Default)]
+struct Wanted {
+    uses: Vec<Use>,
+    blocks: Vec<Block>,
 }
 
 /// Plans and runs windows of one component.
 pub(super) struct Windows<'a> {
     pub(super) repository: &'a Repository,
-    options: &'a RestoreOptions,
+    pub(super) options: &'a RestoreOptions,
     pub(super) observer: &'a dyn Observer,
     owners: &'a Owners,
-    pool: &'a rayon::ThreadPool,
+    pub(super) pool: &'a rayon::ThreadPool,
+    /// For slots on their way.
+    pub(super) buffers: Buffers,
     files_max: usize,
     under_way: Mutex<usize>,
     ended: Condvar,
@@ -103,6 +117,7 @@ impl<'a> Windows<'a> {
             observer: run.observer,
             owners: run.owners,
             pool,
+            buffers: Buffers::default(),
             files_max: files_max.clamp(16, 4096),
             under_way: Mutex::new(0),
             ended: Condvar::new(),
@@ -139,7 +154,7 @@ impl<'a> Windows<'a> {
         Ok(())
     }
 
-    fn find(&self, finding: Finding) {
+    pub(super) fn find(&self, finding: Finding) {
         self.observer.event(Event::Finding(&finding));
         lock(&self.findings).push(finding);
     }
@@ -253,11 +268,19 @@ impl<'a> Windows<'a> {
                 writing.incomplete.store(true, Ordering::Relaxed);
                 return self.zeros(writing, file_offset, length, true);
             }
+            Extent::Recipe { id, length } => {
+                writing.left.fetch_add(1, Ordering::Relaxed);
+                let file = Arc::clone(writing);
+                filling.slots.add(id, length, Use { file, file_offset, chunk_offset: 0, length });
+                filling.uses += SLOT_CHUNKS;
+                return Ok(());
+            }
             Extent::List { .. } => unreachable!("lists are resolved by the reader"),
         };
         writing.left.fetch_add(1, Ordering::Relaxed);
         let file = Arc::clone(writing);
-        filling.chunks.entry(id).or_default().push(Use { file, file_offset, chunk_offset, length });
+        let place = Use { file, file_offset, chunk_offset, length };
+        filling.chunks.entry(id).or_default().uses.push(place);
         filling.uses += 1;
         Ok(())
     }
@@ -292,7 +315,25 @@ impl<'a> Windows<'a> {
         'a: 'scope,
     {
         self.check()?;
-        let jobs = self.locate(filling)?;
+        let mut batches = self.begin_slots(filling.slots)?.into_iter();
+        // What is no slot goes with the first of them.
+        self.submit(filling.chunks, batches.next().unwrap_or_default(), scope)?;
+        batches.try_for_each(|slots| self.submit(HashMap::new(), slots, scope))
+    }
+
+    fn submit<'scope>(
+        &'scope self,
+        mut chunks: HashMap<ChunkId, Wanted>,
+        slots: Vec<Arc<Slot>>,
+        scope: &rayon::ScopeFifo<'scope>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        for block in slots.iter().flat_map(Slot::blocks) {
+            chunks.entry(block.part.chunk).or_default().blocks.push(block);
+        }
+        let jobs = self.locate(chunks)?;
         if jobs.is_empty() {
             return Ok(());
         }
@@ -321,22 +362,23 @@ impl<'a> Windows<'a> {
     }
 
     /// Drops what is in place already, finds where the rest is stored, in pack order.
-    fn locate(&self, filling: Filling) -> Result<Vec<Job>> {
-        let locate = |(id, uses)| {
+    fn locate(&self, chunks: HashMap<ChunkId, Wanted>) -> Result<Vec<Job>> {
+        let locate = |(id, Wanted { uses, blocks })| {
             let uses = self.not_in_place(id, uses)?;
-            if uses.is_empty() {
+            if uses.is_empty() && blocks.is_empty() {
                 return Ok(None);
             }
-            match self.repository.find(id, ChunkKind::Data)? {
-                Some(location) => Ok(Some(Job { location, id, uses })),
-                None => {
-                    self.lose(id, &uses, FindingKind::MissingChunk, "no index object names it");
-                    Ok(None)
-                }
+            if let Some(location) = self.repository.find(id, ChunkKind::Data)? {
+                return Ok(Some(Job { location, id, uses, blocks }));
             }
+            let (object, problem) = (format!("chunk {id}"), "no index object names it");
+            self.lose(&object, &uses, FindingKind::MissingChunk, problem);
+            let error = Error::new(ErrorKind::NotFound, object, problem);
+            blocks.iter().try_for_each(|block| self.lose_block(block, &error))?;
+            Ok(None)
         };
         let located: Vec<Result<Option<Job>>> =
-            self.pool.install(|| filling.chunks.into_par_iter().map(locate).collect());
+            self.pool.install(|| chunks.into_par_iter().map(locate).collect());
         let mut jobs = Vec::with_capacity(located.len());
         for job in located {
             jobs.extend(job?);
@@ -346,7 +388,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Returns the places of a chunk where its bytes do not stand yet.
-    fn not_in_place(&self, id: ChunkId, uses: Vec<Use>) -> Result<Vec<Use>> {
+    pub(super) fn not_in_place(&self, id: ChunkId, uses: Vec<Use>) -> Result<Vec<Use>> {
         let mut wanting = Vec::with_capacity(uses.len());
         for place in uses {
             let end = place.file_offset + u64::from(place.length);
@@ -375,7 +417,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Reports content that cannot be had; in a new file zeros stand where it should be.
-    pub(super) fn lose(&self, id: ChunkId, uses: &[Use], kind: FindingKind, why: &str) {
+    pub(super) fn lose(&self, what: &str, uses: &[Use], kind: FindingKind, why: &str) {
         for place in uses {
             place.file.incomplete.store(true, Ordering::Relaxed);
             // In a delta what stands there stays: it may be all that is left of it.
@@ -384,7 +426,7 @@ impl<'a> Windows<'a> {
                 let _ = place.file.file.set_len(place.file.entry.size());
             }
             let detail = format!(
-                "{} bytes from byte {} are chunk {id}, which cannot be had: {why}",
+                "{} bytes from byte {} are {what}, which cannot be had: {why}",
                 place.length, place.file_offset
             );
             self.find(Finding::new(kind, &*place.file.path, detail));

@@ -167,22 +167,24 @@ impl<'a> Accounts<'a> {
             [(ChunkKind::Data, &mut copies.data), (ChunkKind::Meta, &mut copies.meta)]
         {
             let Some(first) = places.first() else { continue };
-            let one = amount(first);
-            places[1..].iter().for_each(|further| self.copies.add(&amount(further)));
-            places.clear();
+            let first = *first;
             let reached = loop {
                 match self.next_referred(references, Some((prefix, kind)))? {
                     Some((reference, reached))
                         if (reference.prefix, reference.kind) == (prefix, kind) =>
                     {
-                        break Some(reached);
+                        break Some((reference.is_recipe, reached));
                     }
                     Some((reference, reached)) => self.miss(&reference, &reached),
                     None => break None,
                 }
             };
+            let is_recipe = reached.is_some_and(|(is_recipe, _)| is_recipe);
+            places[1..].iter().for_each(|further| self.copies.add(&amount(further, is_recipe)));
+            places.clear();
+            let one = amount(&first, is_recipe);
             match reached {
-                Some(reached) => self.reach(kind, &one, &reached),
+                Some((_, reached)) => self.reach(kind, &one, &reached),
                 None => self.unreached.of_mut(kind).add(&one),
             }
         }
@@ -251,12 +253,15 @@ impl<'a> Accounts<'a> {
     }
 }
 
-fn amount(place: &PlacedChunk) -> Amount {
+/// Returns what a chunk adds to a sum. A recipe is as long raw as stored: the raw length that the
+/// index has of it is that of the packed slot, which it makes and does not hold.
+fn amount(place: &PlacedChunk, is_recipe: bool) -> Amount {
+    let raw_length = if is_recipe { place.stored_length } else { place.raw_length };
     Amount {
         chunks: 1,
         // Raw chunks have their codec byte more.
-        compressed: u64::from(place.stored_length <= place.raw_length),
-        raw_bytes: place.raw_length.into(),
+        compressed: u64::from(!is_recipe && place.stored_length <= place.raw_length),
+        raw_bytes: raw_length.into(),
         stored_bytes: place.stored_length.into(),
     }
 }

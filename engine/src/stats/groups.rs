@@ -1,6 +1,6 @@
 //! What counts as what: groups of content by component, DB Root, table, column or column object.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::account::OfGroup;
 use super::labels::{Label, Labels};
@@ -53,6 +53,9 @@ pub(super) struct Groups {
     numbers: HashMap<(u32, GroupName), u32>,
     groups: Vec<(u32, GroupName)>,
     sums: Vec<Sums>,
+    /// The object ids of each group that is a column: its own and that of its dictionary, and those it
+    /// had before it was made anew.
+    oids: Vec<BTreeSet<u32>>,
 }
 
 /// Returns the place of a thing in a short list, where it is put if it is not there.
@@ -76,6 +79,7 @@ impl Groups {
             numbers: HashMap::new(),
             groups: Vec::new(),
             sums: Vec::new(),
+            oids: Vec::new(),
         }
     }
 
@@ -91,6 +95,7 @@ impl Groups {
         let number = u32::try_from(self.groups.len()).expect("fewer groups than object ids");
         self.groups.push(key.clone());
         self.sums.push(Sums::default());
+        self.oids.push(BTreeSet::new());
         self.numbers.insert(key, number);
         number
     }
@@ -100,14 +105,15 @@ impl Groups {
         if self.by == GroupBy::Nothing {
             return Vec::new();
         }
-        let groups = self.groups.into_iter().zip(self.sums).zip(accounts);
+        let groups = self.groups.into_iter().zip(self.sums).zip(self.oids).zip(accounts);
         let mut rows: Vec<GroupStats> = groups
-            .map(|(((deployment, name), sums), account)| {
+            .map(|((((deployment, name), sums), oids), account)| {
                 let deployment = self.deployments[deployment as usize].clone();
                 GroupStats {
                     nights: nights(&deployment),
                     deployment,
                     name,
+                    oids: oids.into_iter().collect(),
                     files: sums.files,
                     logical_bytes: sums.logical_bytes,
                     reached: account.reached,
@@ -175,7 +181,13 @@ impl Visitor for Groups {
     fn entry(&mut self, component: u32, entry: &Entry, reached: &Reached) -> u32 {
         let by_object = matches!(self.by, GroupBy::Table | GroupBy::Column | GroupBy::Oid);
         let group = match SegmentPath::parse(&entry.path).filter(|_| by_object) {
-            Some(segment) => self.segment_group(component, segment.oid),
+            Some(segment) => {
+                let group = self.segment_group(component, segment.oid);
+                if self.by == GroupBy::Column {
+                    self.oids[group as usize].insert(segment.oid);
+                }
+                group
+            }
             None => self.manifest_group(component),
         };
         if let Node::File { size, .. } = entry.node {

@@ -74,7 +74,9 @@ pub struct Amount {
     pub chunks: u64,
     /// Those of them that are stored compressed.
     pub compressed: u64,
-    /// Their raw bytes.
+    /// Their raw bytes. Of a slot that is stored as a recipe these are the unpacked bytes of its
+    /// blocks, more than the file has; a recipe itself counts as long as it is stored. Raw bytes
+    /// are what was compressed: only stored bytes compare with the sizes of files.
     pub raw_bytes: u64,
     /// Their stored bytes, codec byte included.
     pub stored_bytes: u64,
@@ -95,7 +97,7 @@ impl Amount {
 pub struct Chunks {
     /// Content of files.
     pub data: Amount,
-    /// Manifests and lists.
+    /// Manifests, lists and recipes.
     pub meta: Amount,
 }
 
@@ -139,6 +141,9 @@ pub struct GroupStats {
     pub deployment: String,
     /// The group.
     pub name: GroupName,
+    /// Of a column, the object ids of its files, rising: its own and its dictionary's, and those of
+    /// other nights.
+    pub oids: Vec<u32>,
     /// Files, counted in each snapshot.
     pub files: u64,
     /// Their sizes, added up over the snapshots.

@@ -14,11 +14,12 @@ pub(super) struct Nights {
 }
 
 impl Nights {
-    /// Takes all snapshots of the repository, oldest first.
+    /// Takes all snapshots of the repository, oldest first. Those of another host are of another source,
+    /// as a backup sees it: many deployments have the name that comes with the server.
     pub fn new(roots: &[Root<'_>]) -> Self {
         let source = |root: &Root<'_>| {
             let snapshot = &root.named.snapshot;
-            (snapshot.kind.clone(), snapshot.group.clone())
+            (snapshot.kind.clone(), snapshot.group.clone(), snapshot.host.clone())
         };
         let mut met = HashSet::new();
         let mut nights = Nights { of: Vec::new(), later: HashMap::new() };

@@ -166,6 +166,13 @@ struct Summary<'a> {
     path: &'a str,
     kind: &'static str,
     size: u64,
+    /// The column it belongs to, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_dictionary: Option<bool>,
     contents: Option<Whole>,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -244,6 +251,9 @@ impl Json {
         self.line(&Message::Summary(Box::new(Summary {
             snapshot_id: inspected.named.map(|named| named.id),
             component: inspected.component,
+            table: inspected.column.map(|name| name.table.as_str()),
+            column: inspected.column.map(|name| name.column.as_str()),
+            is_dictionary: inspected.column.map(|name| name.is_dictionary),
             path: inspected.path,
             kind: report.kind.name(),
             size: report.size,

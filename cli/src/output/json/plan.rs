@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use colvault_engine::finding::FindingKind;
+use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::snapshot::{LeftOutRecord, SystemOfRecord};
 use colvault_engine::format::text::encode_path;
 use colvault_engine::id::SessionId;
@@ -88,6 +89,12 @@ pub struct PlanSummary<'a> {
     files_unmodified: u64,
     bytes_to_read: u64,
     parent: Option<SessionId>,
+    /// `recipe` or `packed`; absent when nobody and no repository says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<&'static str>,
+    /// Whether the last backup stored slots in the other form.
+    switches_slots: bool,
+    compression: &'static str,
     components: Vec<ComponentLine<'a>>,
     /// The first 1000.
     left_out: &'a [LeftOutRecord],
@@ -191,6 +198,9 @@ pub fn summary<'a>(planned: &Planned<'a>) -> PlanSummary<'a> {
         files_unmodified: total.files_unmodified,
         bytes_to_read: total.bytes_to_read,
         parent: report.parent,
+        slots: report.slots.map(SlotForm::name),
+        switches_slots: report.switches_slots,
+        compression: planned.compression.name(),
         components: report.components.iter().map(|part| component(part, planned)).collect(),
         left_out: &report.left_out,
         num_left_out: report.left_out_total,

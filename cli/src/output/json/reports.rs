@@ -12,7 +12,7 @@ use colvault_engine::stats::{Amount, Chunks, GroupName, GroupStats, Occupied, Sn
 use serde::Serialize;
 
 use super::super::{ChangedLine, Compared, Counted, Dumped, ListedEntry, Searched};
-use super::{Json, NodeLine, encoded, node_line};
+use super::{Json, NodeLine, encoded, is_zero, node_line};
 
 /// A message of these commands.
 #[derive(Debug, Serialize)]
@@ -96,6 +96,9 @@ struct GroupRow<'a> {
     oid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
+    /// Of a column: its own and its dictionary's.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    oids: &'a [u32],
     total_restore_size: u64,
     total_file_count: u64,
     reached: ChunksFields,
@@ -235,6 +238,9 @@ struct FindSummary<'a> {
     /// Snapshots that need the chunk or pack for the names of their tables and columns.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     needed_as_names: &'a [SessionId],
+    /// Snapshots that were not searched, as their names of tables could not be read.
+    #[serde(skip_serializing_if = "is_zero")]
+    snapshots_unsearched: u64,
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -355,7 +361,8 @@ impl Json {
             snapshots_count: report.snapshots,
             snapshots_matched: report.snapshots_matched,
             needed_as_names: &report.needed_as_names,
-            is_complete: searched.findings.is_empty(),
+            snapshots_unsearched: searched.unsearched,
+            is_complete: searched.findings.is_empty() && searched.unsearched == 0,
             findings: &searched.findings.counts,
             num_findings: searched.findings.total(),
         })));
@@ -414,6 +421,7 @@ fn group_row(row: &GroupStats) -> GroupRow<'_> {
         column,
         oid,
         class: oid.map(|oid| ObjectClass::of(oid).name()),
+        oids: &row.oids,
         total_restore_size: row.logical_bytes,
         total_file_count: row.files,
         reached: (&row.reached).into(),

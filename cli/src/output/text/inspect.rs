@@ -26,6 +26,9 @@ impl Text {
         self.say(format!("{}{of}", inspected.path));
         let size = counted(report.size, "byte", "bytes");
         self.fact("kind", format!("{}, {size}", report.kind.title()));
+        if let Some(column) = inspected.column {
+            self.fact("name", column.told());
+        }
         match &report.contents {
             Some(contents) => self.contents(contents),
             None => self.fact("content", "makes no sense"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::snapshot::{LeftOutRecord, RecordSource, SystemOfRecord};
 use colvault_engine::id::SessionId;
 use colvault_engine::plan::{Basis, Forecast};
@@ -230,6 +231,11 @@ fn cloning(file_system: &FileSystem) -> &'static str {
 
 fn cost(planned: &Planned<'_>) -> Vec<String> {
     let (report, total) = (planned.report, planned.report.total());
+    let form = match report.slots {
+        Some(SlotForm::Recipe) => "as recipes",
+        Some(SlotForm::Packed) => "as packed bytes",
+        None => "as the repository says",
+    };
     let mut lines = vec![format!(
         "files: {} new, {} changed, {} unmodified{}",
         count(total.files_new),
@@ -240,7 +246,8 @@ fn cost(planned: &Planned<'_>) -> Vec<String> {
             None => ": the first backup of it, or a forced one".to_owned(),
         }
     )];
-    lines.push(estimate(&report.forecast));
+    lines.push(format!("stored: slots {}; compression {}", form, planned.compression.name()));
+    lines.push(estimate(&report.forecast, report.switches_slots));
     match planned.repository {
         Some((location, Some(file_system))) => {
             lines.push(format!(
@@ -260,7 +267,7 @@ fn cost(planned: &Planned<'_>) -> Vec<String> {
     lines
 }
 
-fn estimate(forecast: &Forecast) -> String {
+fn estimate(forecast: &Forecast, switches_slots: bool) -> String {
     if forecast.bytes_to_read == 0 {
         return "forecast: nothing to read, so next to nothing to store".to_owned();
     }
@@ -277,6 +284,11 @@ fn estimate(forecast: &Forecast) -> String {
             );
         }
         Basis::Nights(nights) => (ids(nights), ""),
+        Basis::Full(full) if switches_slots => (
+            ids(full),
+            ", which read everything: the last snapshot has slots in the other form, so those of changed \
+             files are stored anew",
+        ),
         Basis::Full(full) => (
             ids(full),
             ", which read everything: of a changed file most is stored already, so expect less",

@@ -3,9 +3,9 @@
 use colvault_engine::format::snapshot::{Proof, Snapshot, Verdict};
 use colvault_engine::proof::Rule;
 
-use super::super::Proved;
 use super::super::table::{Align, Table};
-use super::Text;
+use super::super::{Proved, reload};
+use super::{LOST, Text};
 use crate::units::{count, counted, local_time};
 
 impl Text {
@@ -29,8 +29,22 @@ impl Text {
         notes(proof).iter().for_each(|line| self.say(line));
         self.findings(shown.findings);
         match proof.verdict {
-            Verdict::Proved => self.say("a restore has all that ColumnStore's own files ask for"),
-            Verdict::Unproven => self.say("what could be checked holds"),
+            Verdict::Proved => self.say(format!(
+                "ColumnStore's own files agree{}, and all content is in packs that are there; whether \
+                 its bytes are still what was stored, check --read-data tells",
+                match reload::lacks(&shown.named.snapshot) {
+                    Some(lacks) => format!(" {lacks}"),
+                    None => String::new(),
+                }
+            )),
+            Verdict::Unproven => {
+                self.say("what could be checked holds, and all content is in packs that are there");
+            }
+            Verdict::Refuted if LOST.iter().any(|kind| shown.findings.count(*kind) > 0) => self
+                .complain(
+                    "a restore of this snapshot lacks content, as the findings say; the next backup \
+                     stores anew what the source still has",
+                ),
             Verdict::Refuted => self.complain(
                 "what a restore of this snapshot brings back does not fit together, as the findings \
                  say",

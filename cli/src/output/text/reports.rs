@@ -282,7 +282,7 @@ impl Text {
             self.out.line(&format!("names of tables and columns of snapshot {}", id.short()));
         }
         self.findings(searched.findings);
-        if !searched.findings.is_empty() {
+        if !searched.findings.is_empty() || searched.unsearched > 0 {
             self.complain("what could not be read was not searched");
         }
     }

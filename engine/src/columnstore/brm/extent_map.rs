@@ -4,7 +4,7 @@
 //! 111-177. Version 5 widened the smallest and the largest value to 16 bytes and put the smallest
 //! first; version 4 has them the other way around. The server itself loads these two only.
 
-use super::{lbid, natural};
+use super::{Sensible, lbid, natural};
 use crate::format::wire::{Decoded, Malformed, Reader};
 
 /// LBIDs in one unit: the server hands them out, and counts them, by 1024.
@@ -141,6 +141,83 @@ impl ExtentMap {
         }
         reader.end("the end of the extent map")?;
         Ok(map)
+    }
+}
+
+impl Sensible for ExtentMap {
+    /// Fields have values that there are, no two extents share LBIDs, and those of a file follow each
+    /// other without a gap from its first block on. Source: the server's brm/extentmap.cpp,
+    /// `_createColumnExtentExactFile` and `_createDictStoreExtent`.
+    fn faults(&self, found: &mut dyn FnMut(String)) {
+        let extents = &self.extents;
+        let named = |number: u32| {
+            let MapExtent { oid, .. } = extents[number as usize];
+            format!("extent {number} (OID {oid})")
+        };
+        let mut order: Vec<u32> = (0..).take(extents.len()).collect();
+        for number in &order {
+            extents[*number as usize].faults(&named(*number), found);
+        }
+        let of = |number: &u32| &extents[*number as usize];
+        order.sort_unstable_by_key(|number| (of(number).lbid, *number));
+        for pair in order.windows(2) {
+            let (first, second) = (of(&pair[0]), of(&pair[1]));
+            if first.end() > second.lbid {
+                found(format!(
+                    "{}: LBIDs from {} on expected, found {}: {} has those before",
+                    named(pair[1]),
+                    first.end(),
+                    second.lbid,
+                    named(pair[0]),
+                ));
+            }
+        }
+        let file = |e: &MapExtent| (e.oid, e.db_root, e.partition, e.segment);
+        order.sort_unstable_by_key(|number| (file(of(number)), of(number).block_offset, *number));
+        for (at, number) in order.iter().enumerate() {
+            let extent = of(number);
+            let before = at.checked_sub(1).map(|at| order[at]);
+            let before = before.filter(|before| file(of(before)) == file(extent));
+            let expected = before.map_or(0, |before| {
+                let before = of(&before);
+                u64::from(before.block_offset) + before.blocks()
+            });
+            if u64::from(extent.block_offset) != expected {
+                let why = match before {
+                    Some(before) => format!("where extent {before} ends"),
+                    None => "as the first of its file".to_owned(),
+                };
+                found(format!(
+                    "{}: block {expected} of its file expected for the first of its own, {why}, found \
+                     {}",
+                    named(*number),
+                    extent.block_offset
+                ));
+            }
+        }
+    }
+}
+
+impl MapExtent {
+    fn faults(&self, name: &str, found: &mut dyn FnMut(String)) {
+        let mut wrong = |what: &str, expected: &str, value: String| {
+            found(format!("{name}, {what}: {expected} expected, found {value}"));
+        };
+        if self.units == 0 {
+            wrong("LBIDs", "at least 1024", "none".into());
+        }
+        if ![0, 1, 2, 4, 8, 16].contains(&self.width) {
+            wrong("column width", "0, 1, 2, 4, 8 or 16", self.width.to_string());
+        }
+        if self.db_root == 0 {
+            wrong("DB Root", "1 or more", "0".into());
+        }
+        if !(0..=2).contains(&self.status) {
+            wrong("status", "0 to 2", self.status.to_string());
+        }
+        if self.valid > 2 {
+            wrong("worth of smallest and largest value", "0 to 2", self.valid.to_string());
+        }
     }
 }
 
@@ -293,6 +370,74 @@ mod tests {
         };
         assert_eq!((map.version, map.extents, map.free), (4, vec![read], vec![]));
         assert_exact(&bytes, ExtentMap::decode);
+    }
+
+    fn faults(map: &ExtentMap) -> Vec<String> {
+        let mut faults = Vec::new();
+        map.faults(&mut |fault| faults.push(fault));
+        faults
+    }
+
+    /// Three extents of one file, out of order in every way that they may be.
+    fn of_one_file() -> ExtentMap {
+        let places = [(65_536, 16_384), (16_384, 0), (32_768, 8192)];
+        let extents =
+            places.map(|(lbid, block_offset)| MapExtent { lbid, block_offset, ..extent() });
+        ExtentMap { version: 5, extents: extents.to_vec(), free: vec![] }
+    }
+
+    /// Catches a field, an LBID or a place in a file that cannot be and is taken as it is; and an order
+    /// that the server does not keep and this program asks for.
+    #[test]
+    fn what_cannot_be_is_said_with_its_extent() {
+        assert_eq!(faults(&of_one_file()), Vec::<String>::new());
+        type Change = fn(&mut MapExtent);
+        let cases: [(Change, &str); 10] = [
+            (|e| e.units = 0, "extent 1 (OID 3000), LBIDs: at least 1024 expected, found none"),
+            (
+                |e| e.width = 24,
+                "extent 1 (OID 3000), column width: 0, 1, 2, 4, 8 or 16 expected, found 24",
+            ),
+            (|e| e.status = 4, "extent 1 (OID 3000), status: 0 to 2 expected, found 4"),
+            (|e| e.status = -1, "extent 1 (OID 3000), status: 0 to 2 expected, found -1"),
+            (
+                |e| e.valid = 3,
+                "extent 1 (OID 3000), worth of smallest and largest value: 0 to 2 expected, found 3",
+            ),
+            (
+                |e| e.lbid = 30_000,
+                "extent 2 (OID 3000): LBIDs from 38192 on expected, found 32768: extent 1 (OID 3000) has \
+                 those before",
+            ),
+            (
+                |e| e.block_offset = 1,
+                "extent 1 (OID 3000): block 0 of its file expected for the first of its own, as the first \
+                 of its file, found 1",
+            ),
+            (
+                |e| e.block_offset = 24_577,
+                "extent 1 (OID 3000): block 24576 of its file expected for the first of its own, where \
+                 extent 0 ends, found 24577",
+            ),
+            (
+                |e| e.block_offset = 8192,
+                "extent 2 (OID 3000): block 16384 of its file expected for the first of its own, where \
+                 extent 1 ends, found 8192",
+            ),
+            (|e| e.db_root = 0, "extent 1 (OID 3000), DB Root: 1 or more expected, found 0"),
+        ];
+        for (change, says) in cases {
+            let mut map = of_one_file();
+            change(&mut map.extents[1]);
+            let faults = faults(&map);
+            assert!(faults.iter().any(|fault| fault == says), "{says}: {faults:#?}");
+        }
+        // Another file begins at its own first block.
+        let mut map = of_one_file();
+        map.extents[1].segment = 9;
+        map.extents[2].block_offset = 0;
+        map.extents[0].block_offset = 8192;
+        assert_eq!(faults(&map), Vec::<String>::new());
     }
 
     #[test]

@@ -4,42 +4,86 @@
 //! that all nodes have confirmed. Source: the server's brm/slavecomm.cpp, 2090-2198; the numbers of
 //! commands are those of brm/brmtypes.h, 443-538.
 
-use crate::format::wire::{Decoded, Reader};
+use std::collections::BTreeMap;
 
-/// The changes, in their order; none when the current set is the whole truth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::format::wire::{Decoded, Malformed};
+
+/// Bytes before the command of a record: its length.
+const LENGTH_BYTES: usize = 4;
+
+/// The changes, counted; none when the current set is the whole truth.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Journal {
-    /// One for each change.
-    pub records: Vec<JournalRecord>,
+    /// How many there are.
+    pub records: u64,
+    /// How many there are of each command, by its number; see [`command_name`].
+    pub commands: BTreeMap<u8, u64>,
 }
 
-/// One change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalRecord {
-    /// Where its command begins in the journal, in bytes.
-    pub offset: u64,
-    /// How long the command is, its number included, in bytes; never zero.
-    pub length: u32,
-    /// The command's number; see [`command_name`].
-    pub command: u8,
+/// Reads a journal piece by piece, so that memory does not grow with it.
+#[derive(Clone, Debug, Default)]
+pub struct JournalReader {
+    journal: Journal,
+    /// Where the next piece begins, in bytes from the beginning.
+    at: usize,
+    /// The length of a record, as far as it was read.
+    length: ([u8; LENGTH_BYTES], usize),
+    /// Bytes of a record's command that are still to come, and where it begins.
+    command: (usize, usize),
 }
 
 impl Journal {
     /// Reads the journal, which must end with a whole record. No bytes are no records.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut reader = Reader::new(bytes);
-        let mut records = Vec::new();
-        while reader.remaining() > 0 {
-            let start = reader.clone();
-            let length = reader.u32("the length of a record")?;
-            let offset = (bytes.len() - reader.remaining()) as u64;
-            let command = reader.bytes(length as usize, "a whole record")?;
-            let Some(command) = command.first().copied() else {
-                return Err(start.malformed("a record that is not empty"));
-            };
-            records.push(JournalRecord { offset, length, command });
+        let mut reader = JournalReader::default();
+        reader.read(bytes)?;
+        reader.end()
+    }
+}
+
+impl JournalReader {
+    /// Reads the next piece.
+    pub fn read(&mut self, mut bytes: &[u8]) -> Decoded<()> {
+        while !bytes.is_empty() {
+            let (left, begins) = self.command;
+            let (length, known) = self.length;
+            if left > 0 {
+                if self.at == begins {
+                    *self.journal.commands.entry(bytes[0]).or_default() += 1;
+                    self.journal.records += 1;
+                }
+                let taken = left.min(bytes.len());
+                self.command.0 -= taken;
+                self.at += taken;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            let mut length = length;
+            length[known] = bytes[0];
+            self.at += 1;
+            bytes = &bytes[1..];
+            self.length = (length, (known + 1) % LENGTH_BYTES);
+            if known + 1 == LENGTH_BYTES {
+                let length = u32::from_le_bytes(length) as usize;
+                if length == 0 {
+                    let at = self.at - LENGTH_BYTES;
+                    return Err(Malformed { at, expected: "a record that is not empty" });
+                }
+                self.command = (length, self.at);
+            }
         }
-        Ok(Journal { records })
+        Ok(())
+    }
+
+    /// Returns what was counted, when the last record was whole.
+    pub fn end(self) -> Decoded<Journal> {
+        match (self.command, self.length.1) {
+            ((0, _), 0) => Ok(self.journal),
+            ((0, _), known) => {
+                Err(Malformed { at: self.at - known, expected: "the length of a record" })
+            }
+            ((_, at), _) => Err(Malformed { at, expected: "a whole record" }),
+        }
     }
 }
 
@@ -97,16 +141,20 @@ mod tests {
         0d000000 1d b80b0000 00000000 0000 ffff";
 
     #[test]
-    fn records_give_their_length_and_their_command() {
-        let records = Journal::decode(&hex(THREE)).unwrap().records;
-        let of = |record: &JournalRecord| (record.offset, record.length, record.command);
-        assert_eq!(
-            records.iter().map(of).collect::<Vec<_>>(),
-            [(4, 5, 8), (13, 1, 17), (18, 13, 29)]
-        );
+    fn records_are_counted_by_their_command() {
+        let commands = BTreeMap::from([(8, 2), (17, 1), (29, 1)]);
+        let bytes = [hex(THREE), hex("02000000 08 00")].concat();
+        let journal = Journal { records: 4, commands };
+        assert_eq!(Journal::decode(&bytes).as_ref(), Ok(&journal));
+        // In whatever pieces it comes.
+        for length in 1..bytes.len() {
+            let mut reader = JournalReader::default();
+            bytes.chunks(length).for_each(|piece| reader.read(piece).unwrap());
+            assert_eq!(reader.end().as_ref(), Ok(&journal), "pieces of {length}");
+        }
         assert_eq!(command_name(29), Some("set high-water mark"));
         assert_eq!((command_name(2), command_name(20), command_name(255)), (None, None, None));
-        assert_eq!(Journal::decode(b"").unwrap().records, []);
+        assert_eq!(Journal::decode(b""), Ok(Journal::default()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod versions;
 
 pub use current::CurrentSet;
 pub use extent_map::{ExtentMap, FreeRange, LBIDS_PER_UNIT, MapExtent};
-pub use journal::{Journal, JournalRecord, command_name};
+pub use journal::{Journal, JournalReader, command_name};
 pub use oid_bitmap::{OID_MAX, OidBitmap, OidRange};
 pub use table_locks::{LockState, TableLock, TableLocks};
 pub use transactions::Transactions;
@@ -28,6 +28,26 @@ pub use version_buffer::{BufferBlock, BufferFile, VersionBuffer};
 pub use versions::{Version, Versions};
 
 use crate::format::wire::{Decoded, Reader};
+
+/// What a file of the BRM says, which may be what cannot be, though every field can be read.
+pub trait Sensible {
+    /// Hands over what cannot be, one by one: the place, what is expected and what is found. Bytes
+    /// alone decide; what other files say does not. Most files say nothing that could be asked.
+    fn faults(&self, found: &mut dyn FnMut(String)) {
+        let _ = found;
+    }
+}
+
+impl Sensible for CurrentSet {}
+
+impl Sensible for TableLocks {}
+
+/// Says that a number which must not be negative is.
+fn refuse_negative(what: &str, number: i32, found: &mut dyn FnMut(String)) {
+    if number < 0 {
+        found(format!("{what}: none below zero expected, found {number}"));
+    }
+}
 
 /// Takes a signed 32-bit number that is not negative.
 fn natural(reader: &mut Reader<'_>, expected: &'static str) -> Decoded<u32> {

@@ -4,6 +4,7 @@
 //! free list, a bit for each of 2^24 OIDs, most significant first, and the DB Roots of the version
 //! buffers. `save_brm` does not write it; the server that hands out OIDs does, in place.
 
+use super::Sensible;
 use crate::format::wire::{Decoded, Reader};
 
 /// The largest OID there can be.
@@ -87,6 +88,20 @@ impl OidBitmap {
             }
         }
         None
+    }
+}
+
+impl Sensible for OidBitmap {
+    /// What the free list has is not in use.
+    fn faults(&self, found: &mut dyn FnMut(String)) {
+        for free in &self.free {
+            if let Some(oid) = self.find(free.first, true).filter(|oid| *oid <= free.last) {
+                found(format!(
+                    "free list, OIDs {} to {}: none in use expected, found {oid}",
+                    free.first, free.last
+                ));
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Source: the server's brm/sessionmanagerserver.cpp, 422-458. `save_brm` does not write it; the
 //! session manager rewrites it with every new transaction, read-only or not.
 
+use super::{Sensible, refuse_negative};
 use crate::format::wire::{Decoded, Reader};
 
 /// What the session manager keeps.
@@ -28,6 +29,14 @@ impl Transactions {
         };
         reader.end("the end after 12 bytes")?;
         Ok(transactions)
+    }
+}
+
+impl Sensible for Transactions {
+    /// Neither number is negative.
+    fn faults(&self, found: &mut dyn FnMut(String)) {
+        refuse_negative("last transaction", self.last, found);
+        refuse_negative("version of the system catalog", self.catalog_version, found);
     }
 }
 

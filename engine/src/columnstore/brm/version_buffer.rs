@@ -2,7 +2,9 @@
 //!
 //! Source: the server's brm/vbbm.cpp, 941-948 and 1056-1133.
 
-use super::{lbid, natural};
+use std::collections::HashSet;
+
+use super::{Sensible, lbid, natural, refuse_negative};
 use crate::format::wire::{Decoded, Reader};
 
 const MAGIC: u32 = 0x1fb5_8c7a;
@@ -87,6 +89,27 @@ impl VersionBuffer {
         }
         reader.end("the end of the block map")?;
         Ok(buffer)
+    }
+}
+
+impl Sensible for VersionBuffer {
+    /// No transaction is negative, blocks are in files that are listed, and the next place of a file is
+    /// within it.
+    fn faults(&self, found: &mut dyn FnMut(String)) {
+        let files: HashSet<u32> = self.files.iter().map(|file| file.oid).collect();
+        for (number, block) in self.blocks.iter().enumerate() {
+            refuse_negative(&format!("block {number}, transaction"), block.version, found);
+            if !files.contains(&block.oid) {
+                let oid = block.oid;
+                found(format!("block {number}: one of the files listed expected, found {oid}"));
+            }
+        }
+        for file in self.files.iter().filter(|file| file.next > file.size) {
+            found(format!(
+                "file {}: a next place within its {} bytes expected, found {}",
+                file.oid, file.size, file.next
+            ));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: the server's brm/vss.cpp, 1241-1320, and brm/vss.h, 75-86.
 
-use super::{flag, lbid};
+use super::{Sensible, flag, lbid, refuse_negative};
 use crate::format::wire::{Decoded, Reader};
 
 const MAGIC: u32 = 0x7218_db12;
@@ -60,6 +60,26 @@ impl Versions {
         }
         reader.end("the end of the versions")?;
         Ok(Versions { entries })
+    }
+}
+
+impl Sensible for Versions {
+    /// No transaction is negative, and none has two versions of a block.
+    fn faults(&self, found: &mut dyn FnMut(String)) {
+        let mut order: Vec<u32> = (0..).take(self.entries.len()).collect();
+        let of = |number: u32| &self.entries[number as usize];
+        for number in &order {
+            refuse_negative(&format!("version {number}, transaction"), of(*number).version, found);
+        }
+        let key = |number: u32| (of(number).lbid, of(number).version);
+        order.sort_unstable_by_key(|number| (key(*number), *number));
+        for pair in order.windows(2).filter(|pair| key(pair[0]) == key(pair[1])) {
+            let (lbid, version) = key(pair[1]);
+            found(format!(
+                "version {}: one version of LBID {lbid} by transaction {version} expected, found two",
+                pair[1]
+            ));
+        }
     }
 }
 
