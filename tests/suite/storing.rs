@@ -4,6 +4,7 @@
 use std::fs;
 
 use colvault_engine::columnstore::segment::{BLOCK_BYTES, MAGIC, checksum};
+use colvault_engine::packer::{Pack, Packer, Packers};
 use serde_json::Value;
 
 use crate::support::nights::bundled;
@@ -26,15 +27,17 @@ fn packed_otherwise(unpacked: &[u8]) -> Vec<u8> {
 /// Returns a segment file of one slot of 8 KiB for each payload.
 fn segment(payloads: &[Vec<u8>]) -> Vec<u8> {
     let block = BLOCK_BYTES as usize;
-    let mut file = vec![0; block];
+    // Dictionaries of many slots have headers as long.
+    let header = if payloads.len() < 512 { block } else { 2 * block };
+    let mut file = vec![0; header];
     let mut set = |at: usize, value: u64| file[at..at + 8].copy_from_slice(&value.to_le_bytes());
     // Magic, version, Snappy, length of the header, blocks, width, type.
-    for (at, value) in [(0, MAGIC), (8, 3), (16, 2), (24, BLOCK_BYTES), (32, 512), (40, 4), (48, 6)]
-    {
+    let length = header as u64;
+    for (at, value) in [(0, MAGIC), (8, 3), (16, 2), (24, length), (32, 512), (40, 4), (48, 6)] {
         set(at, value);
     }
     for number in 0..=payloads.len() {
-        set(4096 + 8 * number, (number as u64 + 1) * BLOCK_BYTES);
+        set(4096 + 8 * number, length + number as u64 * BLOCK_BYTES);
     }
     for payload in payloads {
         let mut slot = vec![SIGNATURE_SNAPPY];
@@ -46,6 +49,15 @@ fn segment(payloads: &[Vec<u8>]) -> Vec<u8> {
         file.extend(slot);
     }
     file
+}
+
+/// What this program packs the values from `first` on as.
+fn packed(first: u32) -> Vec<u8> {
+    let values = (first..first + 500).flat_map(|value| [value; 4]);
+    let unpacked: Vec<u8> = values.flat_map(u32::to_le_bytes).collect();
+    let mut payload = Vec::new();
+    assert!(Packers.pack(Packer::SnappyV1, &unpacked, &mut payload));
+    payload
 }
 
 /// The last line of a command of `--json`, and all lines.
@@ -66,6 +78,33 @@ const RECIPES: [&str; 6] = [
     "slots_not_tried",
     "slots_not_unpacked",
 ];
+
+/// Catches slots that are unpacked although they are known: when one of a thousand changes, when one is
+/// added, and when the same slots stand in another file.
+#[test]
+fn of_a_thousand_slots_the_new_one_is_unpacked() {
+    let place = Place::quick();
+    let mut payloads: Vec<Vec<u8>> = (0..1000).map(|slot| packed(10_000 * slot)).collect();
+    let file = place.path("source/FILE000.cdf");
+    write(file.clone(), segment(&payloads));
+    place.expect(0, "init -r @/repository");
+    let backup = || {
+        wait_until_not_racy();
+        let (done, _) = told(&place, "backup -r @/repository @/source");
+        numbers(&done, &["slots_recipe_new", "slots_recipe_known", "slots_unpacked"])
+    };
+    assert_eq!(backup(), [1000, 0, 1000]);
+    payloads[500] = packed(7);
+    fs::write(&file, segment(&payloads)).unwrap();
+    assert_eq!(backup(), [1, 999, 1], "one changed");
+    payloads.push(packed(11));
+    fs::write(&file, segment(&payloads)).unwrap();
+    assert_eq!(backup(), [1, 1000, 1], "one added");
+    payloads.truncate(990);
+    payloads.reverse();
+    write(place.path("source/FILE001.cdf"), segment(&payloads));
+    assert_eq!(backup(), [0, 990, 0], "a file of known slots");
+}
 
 /// Catches a form or a size of blocks that init does not keep or show, and one without sense that it
 /// takes.

@@ -211,6 +211,11 @@ impl Place {
             return Some((number, "<pid>"));
         }
         let rest = &text[number..];
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        if rest.starts_with(" KiB") && (line.ends_with("stored as ") || line.starts_with("<snap-"))
+        {
+            return Some((number + " KiB".len(), "<little>"));
+        }
         if rest.starts_with(" s") && !rest[2..].starts_with(|c: char| c.is_alphanumeric()) {
             return Some((number + 2, "<duration>"));
         }
