@@ -29,8 +29,8 @@ use super::progress::{Figures, Progress};
 use super::reload;
 use super::stream::Stream;
 use super::{
-    BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
-    Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
+    BackedUp, ChangedLine, Checked, ColumnName, Compared, Counted, Created, Dumped, Inspected,
+    ListedEntry, Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -184,9 +184,8 @@ struct RestoreSummary<'a> {
 #[derive(Debug, Serialize)]
 struct RestoredColumnLine<'a> {
     oid: u32,
-    table: &'a str,
-    column: &'a str,
-    is_dictionary: bool,
+    #[serde(flatten)]
+    name: &'a ColumnName,
     files: u64,
 }
 
@@ -278,12 +277,8 @@ struct NodeLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     linktarget: Option<String>,
     /// The column it belongs to, where tables were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    table: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_dictionary: Option<bool>,
+    #[serde(flatten)]
+    column: Option<&'a ColumnName>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<String>,
 }
@@ -623,13 +618,7 @@ fn left_out_total(snapshot: &Snapshot) -> u64 {
 }
 
 fn column_line(column: &RestoredColumn) -> RestoredColumnLine<'_> {
-    RestoredColumnLine {
-        oid: column.oid,
-        table: &column.name.table,
-        column: &column.name.column,
-        is_dictionary: column.name.is_dictionary,
-        files: column.files,
-    }
+    RestoredColumnLine { oid: column.oid, name: &column.name, files: column.files }
 }
 
 fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
@@ -655,9 +644,7 @@ fn node_line<'a>(listed: &ListedEntry<'a>) -> NodeLine<'a> {
         ctime: units::utc_time(entry.identity.ctime.seconds, entry.identity.ctime.nanoseconds),
         inode: entry.identity.inode,
         linktarget,
-        table: listed.column.map(|name| name.table.as_str()),
-        column: listed.column.map(|name| name.column.as_str()),
-        is_dictionary: listed.column.map(|name| name.is_dictionary),
+        column: listed.column,
         findings: entry.findings.iter().map(|finding| encode(&finding.detail)).collect(),
     }
 }

@@ -30,6 +30,7 @@ use colvault_engine::restore::RestoreReport;
 use colvault_engine::snapshot::Named;
 use colvault_engine::source::columnstore::Program;
 use colvault_engine::source::file_system::FileSystem;
+use serde::Serialize;
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failure};
@@ -104,8 +105,8 @@ pub struct Snapshots<'a> {
     pub findings: &'a Findings,
 }
 
-/// The column that a segment file belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The column that a segment file belongs to; these are its fields in JSON, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ColumnName {
     /// Its table, as `schema.table`.
     pub table: String,

@@ -9,10 +9,11 @@ mod lz4_block;
 mod snappy;
 mod snappy_newer;
 
-use crate::columnstore::segment::{BLOCK_BYTES, Packing, SLOT_BLOCKS, SLOT_BYTES_MAX};
+use crate::columnstore::segment::{Packing, SLOT_BYTES_MAX};
+use crate::format::recipe;
 
 /// The most bytes that a slot holds when unpacked: 4 MiB.
-pub const UNPACKED_BYTES_MAX: usize = (SLOT_BLOCKS * BLOCK_BYTES) as usize;
+pub const UNPACKED_BYTES_MAX: usize = recipe::UNPACKED_BYTES_MAX as usize;
 
 /// A way to pack that gives the same bytes forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,7 +15,7 @@ use colvault_engine::id::SessionId;
 use colvault_engine::inspect::{Contents, Filler, Slot, page_type_name};
 use serde::Serialize;
 
-use super::super::Inspected;
+use super::super::{ColumnName, Inspected};
 use super::{Json, encoded};
 use crate::output::inspect::{lock_state, slot_state, status_name};
 use crate::units::utc_time;
@@ -167,12 +167,8 @@ struct Summary<'a> {
     kind: &'static str,
     size: u64,
     /// The column it belongs to, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    table: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_dictionary: Option<bool>,
+    #[serde(flatten)]
+    column: Option<&'a ColumnName>,
     contents: Option<Whole>,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
@@ -251,9 +247,7 @@ impl Json {
         self.line(&Message::Summary(Box::new(Summary {
             snapshot_id: inspected.named.map(|named| named.id),
             component: inspected.component,
-            table: inspected.column.map(|name| name.table.as_str()),
-            column: inspected.column.map(|name| name.column.as_str()),
-            is_dictionary: inspected.column.map(|name| name.is_dictionary),
+            column: inspected.column,
             path: inspected.path,
             kind: report.kind.name(),
             size: report.size,
