@@ -16,6 +16,7 @@ mod memory;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::traffic::Traffic;
 pub use key::{Key, Space};
 pub use local::LocalBackend;
 pub use memory::MemoryBackend;
@@ -40,6 +41,12 @@ pub trait Backend: Send + Sync {
     /// nothing of it is visible.
     fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()>;
 
+    /// As [`Backend::put_new`], for a pack of data chunks: only restores and deep checks read it, so that a
+    /// backend may keep it on slower storage.
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.put_new(key, parts)
+    }
+
     /// Returns all bytes of an object. Fails with `NotFound`, and with `Corrupt` when it is longer
     /// than `bytes_max`: nothing is read into memory without a limit.
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>>;
@@ -59,6 +66,22 @@ pub trait Backend: Send + Sync {
 
     /// Returns how many bytes can still be written, when the backend knows.
     fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns how many writes are best under way at once, each by a thread of its own.
+    fn writes_at_once(&self) -> usize {
+        2
+    }
+
+    /// Returns how many reads are best under way at once where each waits for the store and not for
+    /// the processor; `None` where reading costs processor time above all.
+    fn reads_at_once(&self) -> Option<usize> {
+        None
+    }
+
+    /// Returns what was asked of the store so far, when that costs anything.
+    fn traffic(&self) -> Option<Traffic> {
         None
     }
 
@@ -90,8 +113,20 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     fn delete(&self, key: &Key) -> Result<()> {
         (**self).delete(key)
     }
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        (**self).put_new_data(key, parts)
+    }
     fn free_bytes(&self) -> Option<u64> {
         (**self).free_bytes()
+    }
+    fn writes_at_once(&self) -> usize {
+        (**self).writes_at_once()
+    }
+    fn reads_at_once(&self) -> Option<usize> {
+        (**self).reads_at_once()
+    }
+    fn traffic(&self) -> Option<Traffic> {
+        (**self).traffic()
     }
     fn clean_up(&self) -> Result<()> {
         (**self).clean_up()
