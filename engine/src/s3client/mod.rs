@@ -27,6 +27,7 @@ mod request;
 mod tls;
 mod versions;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
@@ -44,7 +45,7 @@ pub use options::{
     Addressing, CONNECTIONS_DEFAULT, LockMode, Patience, Role, S3Options, ServerSideEncryption,
 };
 pub use put::Creation;
-use request::Asker;
+use request::{Asker, Line};
 pub use versions::Version;
 
 /// Threads that run connections: they move bytes and do not compute.
@@ -110,8 +111,10 @@ impl Client {
             customer_key,
             permits: Permits::new(options.connections, MEMORY),
             upload: options.upload_limit.map(Pace::new),
-            download: options.download_limit.map(Pace::new),
-            meter: Default::default(),
+            line: Arc::new(Line {
+                download: options.download_limit.map(Pace::new),
+                ..Line::default()
+            }),
             answered: AtomicBool::new(false),
             options,
         };
@@ -135,7 +138,7 @@ impl Client {
 
     /// Returns what was asked of the store so far.
     pub fn traffic(&self) -> Traffic {
-        self.asker.meter.traffic()
+        self.asker.line.meter.traffic()
     }
 
     /// Creates an object from the parts in order; fails with `AlreadyExists` when there is one.
@@ -240,4 +243,10 @@ impl Drop for Client {
 /// Returns the time that many days from now.
 pub fn days_from_now(days: u32) -> SystemTime {
     put::days_from_now(days)
+}
+impl Client {
+    /// try
+    pub fn try_parts(&self, name: &str, parts: &[&[u8]]) -> Result<()> {
+        self.wait(self.asker.put_in_parts(name, parts, &Creation::default()))
+    }
 }
