@@ -122,6 +122,7 @@ impl Place {
             | "AccessDeniedException" => self.denied(action, answer),
             _ => match answer.status {
                 301 | 307 | 308 => (K::Invalid, self.elsewhere(answer)),
+                403 if answer.code.is_empty() && answer.clocks_differ() => (K::Io, clocks(answer)),
                 401 | 403 => self.denied(action, answer),
                 404 => text(K::NotFound, "it is not there"),
                 412 => text(K::AlreadyExists, "there is an object of that name"),
@@ -130,6 +131,10 @@ impl Place {
                 400 if answer.region.is_some() && action == Action::Head => {
                     (K::Invalid, self.elsewhere(answer))
                 }
+                400 if answer.code.is_empty() => text(
+                    K::Invalid,
+                    "the session token has expired, or the bucket is in another region",
+                ),
                 status => (K::Io, format!("the store answered with status {status}")),
             },
         }

@@ -28,7 +28,7 @@ mod tls;
 mod versions;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use tokio::runtime::{Builder, Runtime};
@@ -116,6 +116,7 @@ impl Client {
                 ..Line::default()
             }),
             answered: AtomicBool::new(false),
+            parts_above: AtomicU64::new(put::ONE_PUT_MAX),
             options,
         };
         Ok(Client { asker, runtime: Some(runtime) })
@@ -139,6 +140,11 @@ impl Client {
     /// Returns what was asked of the store so far.
     pub fn traffic(&self) -> Traffic {
         self.asker.line.meter.traffic()
+    }
+
+    /// Says above which length an object goes up in parts, for what lets only small requests through.
+    pub fn set_parts_above(&self, bytes: u64) {
+        self.asker.parts_above.store(bytes, Ordering::Relaxed);
     }
 
     /// Creates an object from the parts in order; fails with `AlreadyExists` when there is one.
@@ -243,10 +249,4 @@ impl Drop for Client {
 /// Returns the time that many days from now.
 pub fn days_from_now(days: u32) -> SystemTime {
     put::days_from_now(days)
-}
-impl Client {
-    /// try
-    pub fn try_parts(&self, name: &str, parts: &[&[u8]]) -> Result<()> {
-        self.wait(self.asker.put_in_parts(name, parts, &Creation::default()))
-    }
 }

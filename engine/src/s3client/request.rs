@@ -1,7 +1,7 @@
 //! One request: sent, watched, and sent again where that may help.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -37,6 +37,8 @@ pub(super) struct Asker {
     pub(super) line: Arc<Line>,
     /// Whether the store ever answered.
     pub(super) answered: AtomicBool,
+    /// Above this length an object goes up in parts.
+    pub(super) parts_above: AtomicU64,
 }
 
 /// What threads of the runtime share with those that ask.
