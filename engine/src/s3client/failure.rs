@@ -259,10 +259,14 @@ impl Answer {
 
 /// Returns an error and what caused it in one line, each said once.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let line = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+    };
+    let mut text = line(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let more = cause.to_string();
+        let more = line(cause);
         if !text.contains(&more) {
             text.push_str(": ");
             text.push_str(&more);

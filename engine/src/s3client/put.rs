@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::types::{ObjectLockMode, ServerSideEncryption as Sse, StorageClass};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ObjectLockMode, ServerSideEncryption as Sse, StorageClass,
+};
 use aws_smithy_types::base64;
 
 use super::action::Action;
@@ -114,6 +116,8 @@ impl Asker {
             let request = request
                 .content_length(bytes as i64)
                 .checksum_crc32_c(&crc)
+                // Objects with retention are not taken without this header.
+                .set_checksum_algorithm(creation.lock.map(|_| ChecksumAlgorithm::Crc32C))
                 .set_if_none_match((!creation.asks_first).then(|| "*".to_owned()));
             let request = with_settings!(request, self, creation);
             let answer = self.sending(parts, pulse, async |body| {
