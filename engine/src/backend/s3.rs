@@ -1,0 +1,215 @@
+//! A repository in a bucket.
+//!
+//! Objects are created with `If-None-Match: *`. A store that ignores this is found out by
+//! [`S3Backend::probe_create_only`]; then each create asks first whether there is such an object, which
+//! protects from everything but two creates of one name at the same moment.
+
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use super::local::{too_long, too_short};
+use super::{Backend, Key, Listed, Space};
+use crate::error::{ErrorKind, Result};
+use crate::id::{SessionId, random};
+use crate::s3client::{BucketLock, Client, Content, Creation, LockMode, S3Options, days_from_now};
+use crate::traffic::Traffic;
+
+/// Objects of no meaning, for finding out what a store does.
+const PROBES: &str = "probes";
+
+/// What a store makes of a create of a name that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateOnly {
+    /// It refuses.
+    Kept,
+    /// It replaces the object, or does not know how to be asked.
+    Ignored,
+}
+
+/// Objects below a prefix of a bucket.
+#[derive(Debug)]
+pub struct S3Backend {
+    client: Client,
+    asks_first: AtomicBool,
+    /// How long new objects may not be deleted.
+    lock: RwLock<Option<(LockMode, u32)>>,
+    cleaned_up: AtomicBool,
+}
+
+impl S3Backend {
+    /// Finds region, endpoint and credentials. No request is sent to the bucket.
+    pub fn connect(options: &S3Options) -> Result<Self> {
+        Ok(S3Backend {
+            client: Client::connect(options)?,
+            asks_first: AtomicBool::new(false),
+            lock: RwLock::new(None),
+            cleaned_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns what the user should know about the connection.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let options = self.client.options();
+        let mut warnings = Vec::new();
+        if options.insecure_tls {
+            warnings.push("the store's certificate is not checked: who is between can read and change everything");
+        }
+        warnings
+    }
+
+    /// Creates an object of a random name twice and deletes it, to see what the store does.
+    pub fn probe_create_only(&self) -> Result<CreateOnly> {
+        let name = format!("{PROBES}/{}", SessionId(random()));
+        let creation = Creation::default();
+        let probed = match self.client.put_new(&name, &[b"first"], &creation) {
+            // Some stores do not know the header and say so.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let plain = Creation { asks_first: true, ..creation };
+                self.client.put_new(&name, &[b"first"], &plain).map(|()| CreateOnly::Ignored)
+            }
+            Err(error) => Err(error),
+            Ok(()) => match self.client.put_new(&name, &[b"second"], &creation) {
+                Ok(()) => Ok(CreateOnly::Ignored),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(CreateOnly::Kept),
+                Err(error) => Err(error),
+            },
+        };
+        // A probe that cannot be deleted does no harm, and a backup does not need to delete.
+        let _ = self.client.delete(&name);
+        probed
+    }
+
+    /// Says what the store was found to do; [`CreateOnly::Kept`] unless said otherwise.
+    pub fn set_create_only(&self, create_only: CreateOnly) {
+        self.asks_first.store(create_only == CreateOnly::Ignored, Ordering::Relaxed);
+    }
+
+    /// Says how many days new objects, but leases, may not be deleted.
+    pub fn set_lock(&self, lock: Option<(LockMode, u32)>) {
+        *self.lock.write().unwrap_or_else(std::sync::PoisonError::into_inner) = lock;
+    }
+
+    /// Says above which length an object goes up in parts; packs of the usual size do not.
+    pub fn set_parts_above(&self, bytes: u64) {
+        self.client.set_parts_above(bytes);
+    }
+
+    /// Undoes deletions in a bucket that keeps versions: of each object of a repository, but leases,
+    /// that was deleted and that `each` agrees to. Returns how many are back.
+    ///
+    /// Fails with `Unsupported` where the store has no versions.
+    pub fn undelete(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<u64> {
+        let mut undone = 0;
+        self.client.list_versions("", &mut |version| {
+            let key = Key::parse(&version.name).filter(|key| !matches!(key, Key::Lease(_)));
+            let is_deleted = version.is_latest && version.is_deletion;
+            if is_deleted && key.is_some() && each(&version.name) {
+                self.client.delete_version(&version.name, &version.version)?;
+                undone += 1;
+            }
+            Ok(())
+        })?;
+        Ok(undone)
+    }
+
+    /// Returns all bytes of the first object that was made under a key: objects are only ever created,
+    /// so what came later, in a bucket that keeps versions, is not ours. Fails as [`Backend::get`].
+    pub fn get_oldest(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
+        let content = self.client.get_oldest(&key.to_string(), bytes_max)?;
+        whole(key, content, bytes_max)
+    }
+
+    /// Returns until when an object may not be deleted.
+    pub fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.client.locked_until(&key.to_string())
+    }
+
+    /// Keeps an object from being deleted until `until`, which is not before the time it is kept to.
+    pub fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
+        self.client.extend_lock(&key.to_string(), mode, until)
+    }
+
+    /// Returns whether objects of the bucket can be locked, and are by themselves.
+    pub fn bucket_lock(&self) -> Result<BucketLock> {
+        self.client.bucket_lock()
+    }
+
+    fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>) -> Result<()> {
+        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_lease = matches!(key, Key::Lease(_));
+        let creation = Creation {
+            class,
+            lock: lock.filter(|_| !is_lease).map(|(mode, days)| (mode, days_from_now(days))),
+            asks_first: self.asks_first.load(Ordering::Relaxed),
+        };
+        self.client.put_new(&key.to_string(), parts, &creation)
+    }
+}
+
+fn whole(key: &Key, content: Content, bytes_max: u64) -> Result<Vec<u8>> {
+    match content {
+        Content::Bytes(bytes) => Ok(bytes),
+        Content::OtherLength(found) => Err(too_long(key, found, bytes_max)),
+    }
+}
+
+impl Backend for S3Backend {
+    fn location(&self) -> String {
+        self.client.location().to_owned()
+    }
+
+    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.put(key, parts, self.client.options().class.as_deref())
+    }
+
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        let options = self.client.options();
+        self.put(key, parts, options.data_class.as_deref().or(options.class.as_deref()))
+    }
+
+    fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
+        whole(key, self.client.get(&key.to_string(), bytes_max)?, bytes_max)
+    }
+
+    fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        match self.client.get_range(&key.to_string(), offset, length)? {
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::OtherLength(found) => Err(too_short(key, offset, length, found)),
+        }
+    }
+
+    fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
+        let start = format!("{}/", space.prefix());
+        self.client.list(&start, &mut |name, bytes| each(Listed { name, bytes }))
+    }
+
+    fn length(&self, key: &Key) -> Result<u64> {
+        self.client.length(&key.to_string())
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.client.delete(&key.to_string())
+    }
+
+    fn writes_at_once(&self) -> usize {
+        self.client.options().connections
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        Some(self.client.options().connections)
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.client.traffic())
+    }
+
+    fn clean_up(&self) -> Result<()> {
+        if !self.cleaned_up.swap(true, Ordering::Relaxed) {
+            self.client.abort_abandoned_uploads()?;
+        }
+        Ok(())
+    }
+}
