@@ -12,6 +12,8 @@
 mod key;
 mod local;
 mod memory;
+#[cfg(feature = "s3")]
+mod s3;
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use crate::traffic::Traffic;
 pub use key::{Key, Space};
 pub use local::LocalBackend;
 pub use memory::MemoryBackend;
+#[cfg(feature = "s3")]
+pub use s3::{CreateOnly, S3Backend};
 
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
