@@ -10,6 +10,7 @@ use colvault_engine::finding::Findings;
 use colvault_engine::id::RepositoryId;
 use colvault_engine::snapshot::Named;
 use colvault_engine::stats::StatsReport;
+use colvault_engine::traffic::Traffic;
 
 use crate::commands::stats::By;
 
@@ -30,6 +31,8 @@ pub struct Counted<'a> {
     pub report: &'a StatsReport,
     /// What was found.
     pub findings: &'a Findings,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// A path that changed.
@@ -52,6 +55,8 @@ pub struct Compared<'a> {
     pub report: &'a DiffReport,
     /// What was found.
     pub findings: &'a Findings,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// A search that came to its end.
@@ -63,6 +68,8 @@ pub struct Searched<'a> {
     pub unsearched: u64,
     /// What was found to be wrong.
     pub findings: &'a Findings,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// What was written to a file or to standard output.
@@ -78,4 +85,6 @@ pub struct Dumped<'a> {
     pub findings: &'a Findings,
     /// How long it took.
     pub elapsed: Duration,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }

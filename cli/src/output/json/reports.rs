@@ -11,6 +11,7 @@ use colvault_engine::snapshot::Named;
 use colvault_engine::stats::{Amount, Chunks, GroupName, GroupStats, Occupied, SnapshotStats};
 use serde::Serialize;
 
+use super::super::traffic::TrafficFields;
 use super::super::{ChangedLine, Compared, Counted, Dumped, ListedEntry, Searched};
 use super::{Json, NodeLine, encoded, is_zero, node_line};
 
@@ -131,6 +132,8 @@ struct StatsSummary<'a> {
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,6 +204,8 @@ struct Statistics<'a> {
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -244,6 +249,8 @@ struct FindSummary<'a> {
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -258,6 +265,8 @@ struct DumpSummary<'a> {
     total_duration: f64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 impl Json {
@@ -302,6 +311,7 @@ impl Json {
             is_complete: shown.findings.is_empty(),
             findings: &shown.findings.counts,
             num_findings: shown.findings.total(),
+            traffic: shown.traffic.map(TrafficFields::from),
         }))));
     }
 
@@ -340,6 +350,7 @@ impl Json {
             is_complete: compared.findings.is_empty(),
             findings: &compared.findings.counts,
             num_findings: compared.findings.total(),
+            traffic: compared.traffic.map(TrafficFields::from),
         })));
     }
 
@@ -365,6 +376,7 @@ impl Json {
             is_complete: searched.findings.is_empty() && searched.unsearched == 0,
             findings: &searched.findings.counts,
             num_findings: searched.findings.total(),
+            traffic: searched.traffic.map(TrafficFields::from),
         })));
     }
 
@@ -380,6 +392,7 @@ impl Json {
             total_duration: dumped.elapsed.as_secs_f64(),
             findings: &dumped.findings.counts,
             num_findings: dumped.findings.total(),
+            traffic: dumped.traffic.map(TrafficFields::from),
         })));
     }
 }

@@ -36,6 +36,7 @@ impl Text {
             }
         }
         occupied_lines(shown.location, &report.occupied).iter().for_each(|line| self.say(line));
+        self.asked(shown.traffic.as_ref());
         self.findings(shown.findings);
         if !shown.findings.is_empty() {
             self.complain("what is missing or damaged is not counted: the figures are incomplete");
@@ -252,6 +253,7 @@ impl Text {
             counted(report.total.files_changed, "file", "files"),
             counted(report.total.metadata_changed, "path", "paths")
         ));
+        self.asked(compared.traffic.as_ref());
         self.findings(compared.findings);
         if !compared.findings.is_empty() {
             self.complain("what could not be read was not compared");
@@ -281,6 +283,7 @@ impl Text {
         for id in &report.needed_as_names {
             self.out.line(&format!("names of tables and columns of snapshot {}", id.short()));
         }
+        self.asked(searched.traffic.as_ref());
         self.findings(searched.findings);
         if !searched.findings.is_empty() || searched.unsearched > 0 {
             self.complain("what could not be read was not searched");
@@ -307,6 +310,7 @@ impl Text {
                 duration(dumped.elapsed),
                 rate(report.bytes, dumped.elapsed)
             ));
+            self.asked(dumped.traffic.as_ref());
         }
         self.findings(dumped.findings);
     }
