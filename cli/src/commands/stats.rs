@@ -135,6 +135,7 @@ pub fn run(args: &StatsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         limit: args.limit.unwrap_or(usize::MAX),
         others: (listing.snapshots.len() - report.snapshots.len()) as u64,
         report: &report,
+        classes: context.settings.storage_classes(),
         findings: &findings,
         traffic,
     });

@@ -28,7 +28,7 @@ use colvault_engine::s3client::S3Options;
 #[cfg(feature = "s3")]
 use location::BucketLocation;
 pub use location::Location;
-pub use s3::S3Args;
+pub use s3::{S3Args, StorageClasses};
 pub use table::{Kind, Setting};
 use value::Said;
 pub use value::{Origin, Value, holds_a_secret};
@@ -51,7 +51,6 @@ const PROFILE: &str = "COLVAULT_PROFILE";
 #[derive(Clone, Debug)]
 pub struct Settings {
     repository: Option<String>,
-    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
     s3: S3Args,
     /// Where the caches of all repositories are; `None` to keep indexes in memory.
     pub cache: Option<CacheDirectory>,
@@ -368,6 +367,12 @@ impl Settings {
             Location::Directory(path) => Some(path),
             Location::Bucket(_) => None,
         })
+    }
+
+    /// Returns the storage classes of new objects; `None` for a repository that is in no bucket.
+    pub fn storage_classes(&self) -> Option<StorageClasses<'_>> {
+        let location = self.repository().ok()?;
+        matches!(location, Location::Bucket(_)).then(|| self.s3.classes())
     }
 
     /// Returns how a bucket is reached.

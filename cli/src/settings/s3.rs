@@ -159,6 +159,22 @@ fn class(text: &str) -> Result<String, String> {
     }
 }
 
+/// The storage classes of new objects; `None` where the bucket decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageClasses<'a> {
+    /// Of packs of data.
+    pub data: Option<&'a str>,
+    /// Of everything else.
+    pub other: Option<&'a str>,
+}
+
+impl S3Args {
+    /// Returns the storage classes of new objects.
+    pub fn classes(&self) -> StorageClasses<'_> {
+        StorageClasses { data: self.s3_data_class.as_deref(), other: self.s3_class.as_deref() }
+    }
+}
+
 #[cfg(feature = "s3")]
 impl S3Args {
     /// Returns how a bucket is reached.

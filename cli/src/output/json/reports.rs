@@ -8,9 +8,12 @@ use colvault_engine::finding::FindingKind;
 use colvault_engine::format::text::encode_path;
 use colvault_engine::id::{RepositoryId, SessionId};
 use colvault_engine::snapshot::Named;
-use colvault_engine::stats::{Amount, Chunks, GroupName, GroupStats, Occupied, SnapshotStats};
+use colvault_engine::stats::{
+    Amount, Chunks, GroupName, GroupStats, Occupied, SnapshotStats, Tally as Objects,
+};
 use serde::Serialize;
 
+use super::super::reports::object_rows;
 use super::super::traffic::TrafficFields;
 use super::super::{ChangedLine, Compared, Counted, Dumped, ListedEntry, Searched};
 use super::{Json, NodeLine, encoded, is_zero, node_line};
@@ -154,6 +157,17 @@ struct RepositoryFields<'a> {
     packs: u64,
     packs_unindexed: u64,
     packs_unindexed_bytes: u64,
+    objects: BTreeMap<&'static str, ObjectsFields<'a>>,
+}
+
+/// Objects of a kind.
+#[derive(Debug, Serialize)]
+struct ObjectsFields<'a> {
+    count: u64,
+    bytes: u64,
+    /// The storage class that new ones get; absent where the bucket decides, and in a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'a str>,
 }
 
 /// `change`: as restic has it, with sizes.
@@ -464,6 +478,13 @@ fn repository_fields<'a>(shown: &Counted<'a>) -> RepositoryFields<'a> {
         packs: occupied.packs,
         packs_unindexed: occupied.packs_unindexed,
         packs_unindexed_bytes: occupied.packs_unindexed_bytes,
+        objects: object_rows(&occupied.objects, shown.classes)
+            .into_iter()
+            .map(|row| {
+                let Objects { count, bytes } = row.tally;
+                (row.name, ObjectsFields { count, bytes, class: row.class.flatten() })
+            })
+            .collect(),
     }
 }
 
