@@ -1,52 +1,156 @@
-//! STUB
-use super::{Backend, Key, Listed, Space};
-use crate::error::{Error, ErrorKind, Result};
-use crate::s3client::{LockMode, S3Options};
+//! A repository in a bucket.
+//!
+//! Objects are created with `If-None-Match: *`. A store that ignores this is found out by
+//! [`S3Backend::probe_create_only`]; then each create asks first whether there is such an object, which
+//! protects from everything but two creates of one name at the same moment.
 
-/// Stub.
-pub struct S3Backend(String);
-/// Stub.
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::local::{check_length, too_short};
+use super::{Backend, Key, Listed, Space};
+use crate::error::{ErrorKind, Result};
+use crate::id::{SessionId, random};
+use crate::s3client::{Client, Content, Creation, LockMode, S3Options, days_from_now};
+use crate::traffic::Traffic;
+
+/// Objects of no meaning, for finding out what a store does.
+const PROBES: &str = "probes";
+
+/// What a store makes of a create of a name that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateOnly {
-    /// Stub.
+    /// It refuses.
     Kept,
-    /// Stub.
+    /// It replaces the object, or does not know how to be asked.
     Ignored,
 }
-impl S3Backend {
-    /// Stub.
-    pub fn connect(options: &S3Options) -> Result<S3Backend> {
-        Ok(S3Backend(format!("s3://{}/{}", options.bucket, options.prefix)))
-    }
-    /// Stub.
-    pub fn probe_create_only(&self) -> Result<CreateOnly> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
-    }
-    /// Stub.
-    pub fn set_create_only(&self, _: CreateOnly) {}
-    /// Stub.
-    pub fn set_lock(&self, _: Option<(LockMode, u32)>) {}
+
+/// Objects below a prefix of a bucket.
+#[derive(Debug)]
+pub struct S3Backend {
+    client: Client,
+    asks_first: AtomicBool,
+    /// How long new objects may not be deleted.
+    lock: RwLock<Option<(LockMode, u32)>>,
+    cleaned_up: AtomicBool,
 }
+
+impl S3Backend {
+    /// Finds region, endpoint and credentials. No request is sent to the bucket.
+    pub fn connect(options: &S3Options) -> Result<Self> {
+        Ok(S3Backend {
+            client: Client::connect(options)?,
+            asks_first: AtomicBool::new(false),
+            lock: RwLock::new(None),
+            cleaned_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Creates an object of a random name twice and deletes it, to see what the store does.
+    pub fn probe_create_only(&self) -> Result<CreateOnly> {
+        let name = format!("{PROBES}/{}", SessionId(random()));
+        let creation = Creation::default();
+        let probed = match self.client.put_new(&name, &[b"first"], &creation) {
+            // Some stores do not know the header and say so.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let plain = Creation { asks_first: true, ..creation };
+                self.client.put_new(&name, &[b"first"], &plain).map(|()| CreateOnly::Ignored)
+            }
+            Err(error) => Err(error),
+            Ok(()) => match self.client.put_new(&name, &[b"second"], &creation) {
+                Ok(()) => Ok(CreateOnly::Ignored),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(CreateOnly::Kept),
+                Err(error) => Err(error),
+            },
+        };
+        // A probe that cannot be deleted does no harm, and a backup does not need to delete.
+        let _ = self.client.delete(&name);
+        probed
+    }
+
+    /// Says what the store was found to do; [`CreateOnly::Kept`] unless said otherwise.
+    pub fn set_create_only(&self, create_only: CreateOnly) {
+        self.asks_first.store(create_only == CreateOnly::Ignored, Ordering::Relaxed);
+    }
+
+    /// Says how many days new objects, but leases, may not be deleted.
+    pub fn set_lock(&self, lock: Option<(LockMode, u32)>) {
+        *self.lock.write().unwrap_or_else(std::sync::PoisonError::into_inner) = lock;
+    }
+
+    fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>) -> Result<()> {
+        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_lease = matches!(key, Key::Lease(_));
+        let creation = Creation {
+            class,
+            lock: lock.filter(|_| !is_lease).map(|(mode, days)| (mode, days_from_now(days))),
+            asks_first: self.asks_first.load(Ordering::Relaxed),
+        };
+        self.client.put_new(&key.to_string(), parts, &creation)
+    }
+}
+
 impl Backend for S3Backend {
     fn location(&self) -> String {
-        self.0.clone()
+        self.client.location().to_owned()
     }
-    fn put_new(&self, _: &Key, _: &[&[u8]]) -> Result<()> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
+
+    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.put(key, parts, self.client.options().class.as_deref())
     }
-    fn get(&self, _: &Key, _: u64) -> Result<Vec<u8>> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
+
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        let options = self.client.options();
+        self.put(key, parts, options.data_class.as_deref().or(options.class.as_deref()))
     }
-    fn get_range(&self, _: &Key, _: u64, _: usize) -> Result<Vec<u8>> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
+
+    fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
+        match self.client.get(&key.to_string(), bytes_max)? {
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::OtherLength(found) => {
+                check_length(key, found, bytes_max)?;
+                unreachable!("a shorter object is read")
+            }
+        }
     }
-    fn list(&self, _: Space, _: &mut dyn FnMut(Listed)) -> Result<()> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
+
+    fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        match self.client.get_range(&key.to_string(), offset, length)? {
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::OtherLength(found) => Err(too_short(key, offset, length, found)),
+        }
     }
-    fn length(&self, _: &Key) -> Result<u64> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
+
+    fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
+        let start = format!("{}/", space.prefix());
+        self.client.list(&start, &mut |name, bytes| each(Listed { name, bytes }))
     }
-    fn delete(&self, _: &Key) -> Result<()> {
-        Err(Error::new(ErrorKind::Io, "x", "y"))
+
+    fn length(&self, key: &Key) -> Result<u64> {
+        self.client.length(&key.to_string())
+    }
+
+    fn delete(&self, key: &Key) -> Result<()> {
+        self.client.delete(&key.to_string())
+    }
+
+    fn writes_at_once(&self) -> usize {
+        self.client.options().connections
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        Some(self.client.options().connections)
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.client.traffic())
+    }
+
+    fn clean_up(&self) -> Result<()> {
+        if !self.cleaned_up.swap(true, Ordering::Relaxed) {
+            self.client.abort_abandoned_uploads()?;
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,199 @@
 //! One client for S3: for repositories in buckets, and for buckets that are backed up.
+//!
+//! Blocking calls outside. The runtime of the SDK lives inside a [`Client`]: the thread that asks waits
+//! for its answer, and hands over the bytes of a body itself; connections run on two threads.
+//!
+//! Every request goes through one loop (`request`): it has a permit, is watched for signs of life,
+//! counted, and sent again where that may help (`failure`), with jitter (`backoff`). What is final is
+//! explained (`explain`): what it means, and which permission is missing.
 
+mod action;
+mod backoff;
+mod body;
+mod connect;
+mod credentials;
+mod customer_key;
+mod explain;
+mod failure;
+mod get;
+mod limit;
+mod list;
+mod multipart;
 mod options;
+mod pulse;
+mod put;
+mod request;
+mod tls;
 
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::error::{Error, Result};
+use crate::traffic::Traffic;
+use customer_key::CustomerKey;
+use explain::Place;
+use get::Read;
+use limit::{Pace, Permits};
+use list::Cursor;
 pub use options::{
     Addressing, CONNECTIONS_DEFAULT, LockMode, Patience, Role, S3Options, ServerSideEncryption,
 };
+pub use put::Creation;
+use request::Asker;
+
+/// Threads that run connections: they move bytes and do not compute.
+const THREADS: usize = 2;
+/// Bytes of answers that are gathered at once.
+const MEMORY: u64 = 256 << 20;
+
+/// A connection to one bucket, for many threads. Names are keys without the prefix.
+#[derive(Debug)]
+pub struct Client {
+    asker: Asker,
+    runtime: Option<Runtime>,
+}
+
+/// What there is to read, or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The bytes.
+    Bytes(Vec<u8>),
+    /// The object is longer than it may be, or ends before: its length.
+    OtherLength(u64),
+}
+
+impl From<Read<Vec<u8>>> for Content {
+    fn from(read: Read<Vec<u8>>) -> Self {
+        match read {
+            Read::Done(bytes) => Content::Bytes(bytes),
+            Read::Length(length) => Content::OtherLength(length),
+        }
+    }
+}
+
+impl Client {
+    /// Finds region, endpoint and credentials. No request is sent to the bucket.
+    ///
+    /// Fails with `Invalid` and says what to set where something is missing.
+    pub fn connect(options: &S3Options) -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::io("s3", "start threads for", error))?;
+        let customer_key = match &options.encryption {
+            ServerSideEncryption::Customer(path) => Some(CustomerKey::read(path)?),
+            _ => None,
+        };
+        let connected = runtime.block_on(connect::connect(options))?;
+        let location = format!("s3://{}/{}", options.bucket, options.prefix);
+        let place = Place {
+            location: location.trim_end_matches('/').to_owned(),
+            bucket: options.bucket.clone(),
+            prefix: options.prefix.clone(),
+        };
+        let mut options = options.clone();
+        if options.connections == 0 {
+            options.connections = CONNECTIONS_DEFAULT;
+        }
+        let asker = Asker {
+            s3: connected.s3,
+            place,
+            credentials: connected.credentials,
+            customer_key,
+            permits: Permits::new(options.connections, MEMORY),
+            upload: options.upload_limit.map(Pace::new),
+            download: options.download_limit.map(Pace::new),
+            meter: Default::default(),
+            answered: AtomicBool::new(false),
+            options,
+        };
+        Ok(Client { asker, runtime: Some(runtime) })
+    }
+
+    /// Runs a request to its end on this thread.
+    fn wait<T>(&self, request: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().expect("it lives as long as the client").block_on(request)
+    }
+
+    /// Returns the options it was made with.
+    pub fn options(&self) -> &S3Options {
+        &self.asker.options
+    }
+
+    /// Returns `s3://bucket/prefix`, without a `/` at the end.
+    pub fn location(&self) -> &str {
+        &self.asker.place.location
+    }
+
+    /// Returns what was asked of the store so far.
+    pub fn traffic(&self) -> Traffic {
+        self.asker.meter.traffic()
+    }
+
+    /// Creates an object from the parts in order; fails with `AlreadyExists` when there is one.
+    pub fn put_new(&self, name: &str, parts: &[&[u8]], creation: &Creation<'_>) -> Result<()> {
+        self.wait(self.asker.put_new(name, parts, creation))
+    }
+
+    /// Returns all bytes of an object, unless they are more than `bytes_max`.
+    pub fn get(&self, name: &str, bytes_max: u64) -> Result<Content> {
+        self.wait(self.asker.get(name, bytes_max)).map(Content::from)
+    }
+
+    /// Returns `length` bytes from `offset`, unless the object ends before.
+    pub fn get_range(&self, name: &str, offset: u64, length: usize) -> Result<Content> {
+        self.wait(self.asker.get_range(name, offset, length)).map(Content::from)
+    }
+
+    /// Returns an object's length.
+    pub fn length(&self, name: &str) -> Result<u64> {
+        self.wait(self.asker.length(name))
+    }
+
+    /// Returns an object's length, if there is such an object.
+    pub fn find(&self, name: &str) -> Result<Option<u64>> {
+        self.wait(self.asker.find(name))
+    }
+
+    /// Calls `each` with name and length of every object whose name begins with `start`.
+    pub fn list(&self, start: &str, each: &mut dyn FnMut(String, u64)) -> Result<()> {
+        let mut cursor = Some(Cursor::default());
+        while let Some(place) = cursor {
+            let page = self.wait(self.asker.list_page(start, &place))?;
+            for (name, bytes) in page.objects {
+                each(name, bytes);
+            }
+            cursor = page.next;
+        }
+        Ok(())
+    }
+
+    /// Deletes an object. Succeeds when it was not there.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        self.wait(self.asker.delete(name))
+    }
+
+    /// Aborts uploads below the prefix that were left unfinished for more than a week, where the store
+    /// lets this program do so; returns how many.
+    pub fn abort_abandoned_uploads(&self) -> Result<u64> {
+        self.wait(self.asker.abort_abandoned())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Not waited for: a name that is being looked up would hold up the end of the program.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Returns the time that many days from now.
+pub fn days_from_now(days: u32) -> SystemTime {
+    put::days_from_now(days)
+}

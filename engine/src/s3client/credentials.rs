@@ -1,0 +1,128 @@
+//! Who asks: the chain of places credentials come from, and a role on top.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::region::Region;
+use tokio::sync::Mutex;
+
+use super::options::S3Options;
+
+/// Credentials are asked for again so long before they end.
+const EARLY: Duration = Duration::from_secs(300);
+/// While the old ones still hold, no more often than this.
+const EAGER: Duration = Duration::from_secs(30);
+/// The longest that is waited for credentials: a process or a service gives them.
+const LOAD: Duration = Duration::from_secs(60);
+
+/// Credentials that are asked for once, and again before they end or when the store says they have.
+///
+/// The SDK has such a cache too, but none that can be told that the store no longer takes what it
+/// keeps.
+#[derive(Clone, Debug)]
+pub(super) struct KeptCredentials {
+    source: SharedCredentialsProvider,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    credentials: Credentials,
+    asked: Instant,
+}
+
+impl KeptCredentials {
+    fn new(source: SharedCredentialsProvider) -> Self {
+        KeptCredentials { source, kept: Arc::default() }
+    }
+
+    /// Returns the credentials, asking for them when there are none or they are about to end.
+    pub(super) async fn get(&self) -> Result<Credentials, CredentialsError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = &*kept {
+            let left = |expiry: SystemTime| expiry.duration_since(SystemTime::now());
+            let left = kept.credentials.expiry().map(|expiry| left(expiry).unwrap_or_default());
+            let just_asked = kept.asked.elapsed() < EAGER;
+            if left.is_none_or(|left| left > EARLY || (just_asked && !left.is_zero())) {
+                return Ok(kept.credentials.clone());
+            }
+        }
+        let asked = tokio::time::timeout(LOAD, self.source.provide_credentials()).await;
+        match (
+            asked.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(LOAD))),
+            &mut *kept,
+        ) {
+            (Ok(credentials), kept) => {
+                *kept = Some(Kept { credentials: credentials.clone(), asked: Instant::now() });
+                Ok(credentials)
+            }
+            // The old ones may hold for some minutes, and the next request asks again.
+            (Err(_), Some(kept))
+                if kept.credentials.expiry().is_none_or(|end| end > SystemTime::now()) =>
+            {
+                kept.asked = Instant::now();
+                Ok(kept.credentials.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Forgets what is kept: the store does not take it any more.
+    pub(super) async fn forget(&self) {
+        *self.kept.lock().await = None;
+    }
+}
+
+impl ProvideCredentials for KeptCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.get())
+    }
+}
+
+/// Returns who asks, by the SDK's chain, `--profile` before the environment, and the role on top.
+pub(super) async fn chain(
+    options: &S3Options,
+    found: &SdkConfig,
+    http: &SharedHttpClient,
+    region: &Region,
+) -> KeptCredentials {
+    let usual = found.credentials_provider().expect("the loader sets the usual chain");
+    let base = match &options.profile {
+        None => KeptCredentials::new(usual),
+        // Who names a profile means it, whatever the environment says. A profile that only has
+        // settings leaves the credentials to the rest of the chain.
+        Some(profile) => {
+            let config = ProviderConfig::default()
+                .with_http_client(http.clone())
+                .with_region(Some(region.clone()));
+            let named = ProfileFileCredentialsProvider::builder()
+                .configure(&config)
+                .profile_name(profile)
+                .build();
+            let chain = CredentialsProviderChain::first_try("profile", named);
+            KeptCredentials::new(SharedCredentialsProvider::new(chain.or_else("usual", usual)))
+        }
+    };
+    let Some(role) = &options.role else { return base };
+    let mut taken = AssumeRoleProvider::builder(&role.arn)
+        .configure(found)
+        .region(region.clone())
+        .session_name(format!("colvault-{}", std::process::id()));
+    if let Some(external) = &role.external_id {
+        taken = taken.external_id(external);
+    }
+    let taken = taken.build_from_provider(base).await;
+    KeptCredentials::new(SharedCredentialsProvider::new(taken))
+}

@@ -1,0 +1,26 @@
+//! Single requests to a store, by hand: what a client of ours says cannot prove itself.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Sends a request without a signature and returns the answer: its status, and head and body as text.
+pub fn ask(endpoint: &str, method: &str, target: &str, headers: &str, body: &str) -> (u16, String) {
+    let host = endpoint.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
+    (status.unwrap_or_else(|| panic!("{method} {target}: {answer}")), answer)
+}
+
+/// The texts between two others, in order: the values of an element.
+pub fn between<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
+    text.split(before).skip(1).filter_map(|rest| Some(rest.split_once(after)?.0)).collect()
+}
