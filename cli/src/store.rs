@@ -5,7 +5,7 @@ use std::sync::Arc;
 use colvault_engine::backend::{Backend, LocalBackend};
 #[cfg(feature = "s3")]
 use colvault_engine::backend::{CreateOnly, S3Backend};
-use colvault_engine::error::ErrorKind;
+use colvault_engine::error::{Error, ErrorKind};
 #[cfg(feature = "s3")]
 use colvault_engine::format::config::ObjectLockMode;
 use colvault_engine::format::config::{CreateOnlyFact, StoreFacts};
@@ -15,6 +15,14 @@ use colvault_engine::s3client::LockMode;
 
 use crate::exit::Failure;
 use crate::settings::{Location, Settings};
+
+/// Said where there is no bucket.
+const NO_BUCKET: &str =
+    "make the bucket with the store's own tools (docs/S3.md says how), or correct the name";
+
+/// Said where a bucket cannot be reached or used.
+const WRONG_WAY: &str = "docs/S3.md has the settings: s3.endpoint, s3.region, where access keys come from, which permissions \
+     are needed";
 
 /// A store that may hold a repository.
 pub enum Store {
@@ -57,7 +65,21 @@ impl Store {
                 Ok(Store::Directory(Arc::new(LocalBackend::create(path)?)))
             }
             (Err(error), _) if error.kind() == ErrorKind::NoRepository => Ok(store),
-            (Err(error), _) => Err(error.into()),
+            (Err(error), _) => Err(store.explain(error)),
+        }
+    }
+
+    /// Says what to do about an error of the store, where its kind does not say it.
+    pub fn explain(&self, error: Error) -> Failure {
+        let is_bucket = !matches!(self, Store::Directory(_));
+        let kind = error.kind();
+        let has_no_bucket = error.problem().contains("there is no bucket");
+        let failure = Failure::from(error);
+        match kind {
+            _ if !is_bucket => failure,
+            ErrorKind::NoRepository if has_no_bucket => failure.with_hint(NO_BUCKET),
+            ErrorKind::Io | ErrorKind::Invalid => failure.with_hint(WRONG_WAY),
+            _ => failure,
         }
     }
 
@@ -75,10 +97,12 @@ impl Store {
         match self {
             Store::Directory(_) => Ok(CreateOnlyFact::Kept),
             #[cfg(feature = "s3")]
-            Store::Bucket(backend) => Ok(match backend.probe_create_only()? {
-                CreateOnly::Kept => CreateOnlyFact::Kept,
-                CreateOnly::Ignored => CreateOnlyFact::Ignored,
-            }),
+            Store::Bucket(backend) => {
+                Ok(match backend.probe_create_only().map_err(|error| self.explain(error))? {
+                    CreateOnly::Kept => CreateOnlyFact::Kept,
+                    CreateOnly::Ignored => CreateOnlyFact::Ignored,
+                })
+            }
         }
     }
 

@@ -87,6 +87,10 @@ impl From<LockModeAs> for ObjectLockMode {
     }
 }
 
+/// Said where objects could not be locked.
+const NO_LOCK: &str = "objects can be locked only in a bucket with object lock and versioning, best switched on when it is made \
+     (docs/S3.md), and by whoever has s3:PutObjectRetention; without --object-lock nothing is locked";
+
 /// What it means when a store replaces what is only to be created.
 const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of its name is created (it ignores If-None-Match). \
      colvault asks before each write whether the name is taken, but two programs that create the same name \
@@ -130,8 +134,14 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     }
     store.apply(&options.store);
     let backend = store.backend();
-    Repository::create(&*backend, &options)?;
-    let config = read_config(&*backend)?;
+    let created = Repository::create(&*backend, &options).and_then(|_| read_config(&*backend));
+    let config = created.map_err(|error| {
+        let failure = store.explain(error);
+        match options.store.object_lock {
+            Some(_) => failure.with_hint(NO_LOCK),
+            None => failure,
+        }
+    })?;
     context.output.created(&Created {
         location: &location.shown(),
         is_bucket: matches!(location, Location::Bucket(_)),

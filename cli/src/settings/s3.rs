@@ -171,7 +171,8 @@ pub struct StorageClasses<'a> {
 impl S3Args {
     /// Returns the storage classes of new objects.
     pub fn classes(&self) -> StorageClasses<'_> {
-        StorageClasses { data: self.s3_data_class.as_deref(), other: self.s3_class.as_deref() }
+        let (data, other) = (self.s3_data_class.as_deref(), self.s3_class.as_deref());
+        StorageClasses { data: data.or(other), other }
     }
 }
 
