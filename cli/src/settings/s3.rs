@@ -21,7 +21,7 @@ use crate::exit::Failure;
 /// Options of repositories in buckets.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[cfg_attr(not(feature = "s3"), allow(dead_code))]
-#[command(next_help_heading = "Repositories in S3 buckets, docs/S3.md (--help shows all)")]
+#[command(next_help_heading = "Repositories in S3 buckets (docs/S3.md)")]
 pub struct S3Args {
     /// The store, as http(s)://HOST[:PORT], where it is not AWS
     #[arg(long, global = true, value_name = "URL", hide_short_help = true,
