@@ -55,7 +55,9 @@ pub fn options(endpoint: &str, bucket: &str) -> S3Options {
 
 /// Gives a command the keys of [`Store`] and short waits.
 pub fn with_keys(command: &mut Command) -> &mut Command {
-    with_patience(command).env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    with_patience(command)
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
 }
 
 /// Gives a command short waits, and nobody to ask for keys.
