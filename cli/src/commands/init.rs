@@ -53,7 +53,7 @@ pub struct InitArgs {
     encryption: Option<EncryptionAs>,
 
     /// Lock all objects in the bucket against being deleted or replaced, for so many days from their
-    /// creation on; the bucket has to have been created with object lock
+    /// creation on; the bucket has to have object lock. Without this, as the bucket does by itself
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     object_lock: Option<u32>,
 
@@ -86,10 +86,6 @@ impl From<LockModeAs> for ObjectLockMode {
         }
     }
 }
-
-/// Said where objects could not be locked.
-const NO_LOCK: &str = "objects can be locked only in a bucket with object lock and versioning, best switched on when it is made \
-     (docs/S3.md), and by whoever has s3:PutObjectRetention; without --object-lock nothing is locked";
 
 /// What it means when a store replaces what is only to be created.
 const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of its name is created (it ignores If-None-Match). \
@@ -128,6 +124,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
     let store = Store::create(&location, context.settings)?;
+    options.store.object_lock = store.lock(options.store.object_lock)?;
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {
         context.output.event(Event::Warning(NOT_CREATE_ONLY));
@@ -135,13 +132,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     store.apply(&options.store);
     let backend = store.backend();
     let created = Repository::create(&*backend, &options).and_then(|_| read_config(&*backend));
-    let config = created.map_err(|error| {
-        let failure = store.explain(error);
-        match options.store.object_lock {
-            Some(_) => failure.with_hint(NO_LOCK),
-            None => failure,
-        }
-    })?;
+    let config = created.map_err(|error| store.explain(error))?;
     context.output.created(&Created {
         location: &location.shown(),
         is_bucket: matches!(location, Location::Bucket(_)),
