@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::lock;
 use crate::backend::{Backend, Key, Listed, MemoryBackend, Space};
 use crate::error::Result;
+use crate::traffic::Traffic;
 
 /// A change that became durable.
 #[derive(Clone, Debug)]
@@ -73,12 +74,20 @@ impl Backend for CrashBackend {
         Ok(())
     }
 
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.put_new(key, parts)
+    }
+
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
         self.live.get(key, bytes_max)
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
         self.live.get_range(key, offset, length)
+    }
+
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.live.get_up_to(key, offset, length)
     }
 
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
@@ -98,6 +107,18 @@ impl Backend for CrashBackend {
 
     fn free_bytes(&self) -> Option<u64> {
         self.live.free_bytes()
+    }
+
+    fn writes_at_once(&self) -> usize {
+        self.live.writes_at_once()
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        self.live.reads_at_once()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.live.traffic()
     }
 
     fn clean_up(&self) -> Result<()> {
