@@ -34,7 +34,7 @@ fn listed(backend: &dyn Backend, space: Space) -> Vec<Listed> {
 }
 
 /// The promises. `backend` is empty.
-fn keeps_its_promises(backend: &dyn Backend) {
+pub(crate) fn keeps_its_promises(backend: &dyn Backend) {
     let kind = |result: colvault_engine::error::Result<()>| result.unwrap_err().kind();
     for space in Space::ALL {
         assert_eq!(listed(backend, space), [], "{space:?} of an empty backend");
@@ -98,7 +98,7 @@ fn keeps_its_promises(backend: &dyn Backend) {
 }
 
 /// Of many who create one name at once, exactly one succeeds, and its bytes are there whole.
-fn one_of_many_wins(backend: &dyn Backend) {
+pub(crate) fn one_of_many_wins(backend: &dyn Backend) {
     const WRITERS: usize = 8;
     for round in 0..20u8 {
         let key = Key::Snapshot(SessionId([0x80 | round; 16]));

@@ -37,6 +37,8 @@ mod record_tables;
 mod regressions;
 mod round_trip;
 mod running;
+mod s3;
+mod s3_faults;
 mod settings;
 mod slots;
 mod stats;

@@ -8,6 +8,7 @@ pub mod program;
 pub mod proof;
 pub mod reached;
 pub mod reader;
+pub mod s3;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Buckets to test with: on a store in this process, or on moto, each behind a proxy.
 
+mod job;
 mod metadata;
 mod moto;
 mod raw;
@@ -18,6 +19,7 @@ use colvault_engine::backend::S3Backend;
 use colvault_engine::s3client::{Patience, S3Options};
 use tempfile::TempDir;
 
+pub use job::{Job, figure};
 pub use metadata::{Metadata, ROLE};
 pub use moto::{Made, Moto};
 pub use raw::{ask, between};
@@ -55,7 +57,9 @@ pub fn options(endpoint: &str, bucket: &str) -> S3Options {
 
 /// Gives a command the keys of [`Store`] and short waits.
 pub fn with_keys(command: &mut Command) -> &mut Command {
-    with_patience(command).env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    with_patience(command)
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
 }
 
 /// Gives a command short waits, and nobody to ask for keys.
