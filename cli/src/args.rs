@@ -11,6 +11,7 @@ use crate::commands::{
     backup, check, diff, dump, find, init, inspect, ls, plan, restore, snapshots, stats,
 };
 use crate::exit;
+use crate::settings::S3Args;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -34,7 +35,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The repository: a directory [env: COLVAULT_REPOSITORY]
+    /// The repository: a directory, or s3://BUCKET[/PREFIX] [env: COLVAULT_REPOSITORY]
     #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub repo: Option<String>,
 
@@ -71,6 +72,10 @@ pub struct Globals {
     /// Threads that work at once; by default one for each processor
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+
+    /// How a repository in a bucket is reached.
+    #[command(flatten)]
+    pub s3: S3Args,
 }
 
 /// The commands.

@@ -1,10 +1,9 @@
 //! What every command works with: settings, output, the request to stop, the open repository.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use colvault_engine::backend::LocalBackend;
 use colvault_engine::finding::{Finding, Findings};
 use colvault_engine::index::CachePlace;
 use colvault_engine::progress::{Cancel, Event, Observer};
@@ -14,6 +13,7 @@ use colvault_engine::snapshot::{self, Listing};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// What every command works with.
 #[derive(Clone, Copy)]
@@ -29,12 +29,14 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Opens the repository. Its index is not loaded yet.
     pub fn open_repository(&self) -> Result<Repository, Failure> {
-        let backend = Arc::new(LocalBackend::open(self.settings.repository()?));
+        let store = Store::open(&self.settings.repository()?, self.settings)?;
         let place = |id| match &self.settings.cache {
             Some(cache) => CachePlace::Directory(cache.path.join(format!("{id}"))),
             None => CachePlace::Memory,
         };
-        Ok(Repository::open(backend, place)?)
+        let repository = Repository::open(store.backend(), place)?;
+        store.apply(&repository.config().store);
+        Ok(repository)
     }
 
     /// Opens the repository and loads its index; what that meets goes to the watch.
@@ -50,10 +52,10 @@ impl Context<'_> {
     pub fn forbidden(&self) -> Result<Vec<(u64, u64, String)>, Failure> {
         let mut places = Vec::new();
         if self.settings.has_repository() {
-            places.push((self.settings.repository()?, "the repository"));
+            places.extend(self.settings.directory()?.map(|path| (path, "the repository")));
         }
-        places.extend(self.settings.cache.iter().map(|cache| (&*cache.path, "the cache")));
-        let identity = |(path, what): (&Path, &str)| {
+        places.extend(self.settings.cache.iter().map(|cache| (cache.path.clone(), "the cache")));
+        let identity = |(path, what): (PathBuf, &str)| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.dev(), metadata.ino(), what.to_owned()))
         };

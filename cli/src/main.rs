@@ -12,6 +12,7 @@ mod output;
 mod process;
 mod settings;
 mod source;
+mod store;
 mod units;
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use crate::backend::{Backend, Key, Space};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{
-    Config, CutterParameters, FeatureRecord, SlotParameters, from_json, to_json,
+    Config, CutterParameters, FeatureRecord, SlotParameters, StoreFacts, from_json, to_json,
 };
 use crate::format::index::Index;
 use crate::format::recipe::Recipe;
@@ -36,6 +36,8 @@ pub struct CreateOptions {
     pub now: String,
     /// The program that creates it.
     pub program: String,
+    /// What is known of the store it is in.
+    pub store: StoreFacts,
 }
 
 /// The size packs are filled to unless asked otherwise.
@@ -85,6 +87,7 @@ impl Repository {
             encryption: "none".to_owned(),
             created: options.now.clone(),
             program: options.program.clone(),
+            store: options.store,
         };
         let header = Header::new(ObjectKind::Config, 0, repository, session);
         let bytes = seal_record(&header, &to_json(&config));

@@ -249,6 +249,7 @@ fn open_or_create(place: &Path) -> Store {
         pack_bytes: PACK_BYTES,
         now: now(),
         program: "child".to_owned(),
+        store: Default::default(),
     };
     match Repository::create(&backend, &options) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}

@@ -138,6 +138,15 @@ struct Repository {
     packs: u64,
     packs_unindexed: u64,
     packs_unindexed_bytes: u64,
+    objects: BTreeMap<String, Objects>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Objects {
+    count: u64,
+    bytes: u64,
+    class: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -363,6 +372,12 @@ fn messages_have_known_fields_and_true_figures() {
     assert_eq!(left, (0, 0, 0));
     let unindexed = (repository.packs_unindexed, repository.packs_unindexed_bytes);
     assert_eq!((repository.packs, unindexed), (4, (0, 0)));
+    let kinds = &repository.objects;
+    assert_eq!(kinds["data_packs"].count + kinds["meta_packs"].count, 4);
+    assert_eq!(kinds["snapshots"].bytes, repository.snapshot_bytes);
+    assert_eq!(kinds.values().map(|kind| kind.count).sum::<u64>(), objects.len() as u64);
+    assert_eq!(kinds.values().map(|kind| kind.bytes).sum::<u64>(), total);
+    assert!(kinds.values().all(|kind| kind.class.is_none()), "a directory has no classes");
     assert_eq!((summary.blobs_missing, summary.is_complete), (0, true));
     assert!(summary.findings.is_empty() && summary.num_findings == 0);
 

@@ -161,6 +161,7 @@ fn a_repository_that_lost_a_part_is_not_an_empty_one() {
         pack_bytes: 64 << 20,
         now: crate::support::now(),
         program: "test".into(),
+        store: Default::default(),
     };
     let error = Repository::create(backend, &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");

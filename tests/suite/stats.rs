@@ -14,7 +14,9 @@ use colvault_engine::id::SessionId;
 use colvault_engine::index::CachePlace;
 use colvault_engine::progress::{Cancel, NullObserver};
 use colvault_engine::spill::SpillPlace;
-use colvault_engine::stats::{Chunks, GroupBy, GroupName, StatsOptions, StatsReport, stats};
+use colvault_engine::stats::{
+    Chunks, GroupBy, GroupName, Objects, StatsOptions, StatsReport, stats,
+};
 use colvault_engine::testing::trees::{Random, edit_tree, write_tree};
 
 use crate::support::nights::bundled;
@@ -109,6 +111,18 @@ fn expect_occupied(world: &World, report: &StatsReport) {
     assert_eq!(occupied.packs, packs);
     assert_eq!(occupied.pack_overhead_bytes, packs * (80 + 48) + places * 40);
     assert_eq!(occupied.total_bytes(), world.all_bytes, "the parts are the whole");
+    expect_objects(&occupied.objects, packs, world.all_bytes);
+}
+
+/// Each object is counted once, whatever it is.
+fn expect_objects(objects: &Objects, packs: u64, all_bytes: u64) {
+    let Objects { data_packs, meta_packs, unindexed_packs, indexes, snapshots, records, foreign } =
+        *objects;
+    let of_packs = data_packs.count + meta_packs.count + unindexed_packs.count;
+    assert_eq!(of_packs, packs);
+    assert!(data_packs.count > 0 && meta_packs.count > 0, "{objects:?}");
+    let all = [data_packs, meta_packs, unindexed_packs, indexes, snapshots, records, foreign];
+    assert_eq!(all.iter().map(|tally| tally.bytes).sum::<u64>(), all_bytes);
 }
 
 fn expect_groups(

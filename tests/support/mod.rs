@@ -53,6 +53,7 @@ impl Store {
             pack_bytes,
             now: now(),
             program: "colvault-tests".to_owned(),
+            store: Default::default(),
         };
         Repository::create(&*backend, &options).expect("an empty backend takes a repository");
         Store { backend, cache }

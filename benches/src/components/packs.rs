@@ -32,6 +32,7 @@ pub fn run(directory: &Path, bytes: u64, out: &mut impl Write) -> Result<(), Err
         pack_bytes: PACK_BYTES_DEFAULT,
         now: "2026-01-01T00:00:00Z".into(),
         program: "components".into(),
+        store: Default::default(),
     };
     Repository::create(&*backend, &options)?;
     let cache = directory.with_extension("cache");

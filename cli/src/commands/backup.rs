@@ -49,8 +49,9 @@ pub fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if let Some(obstacle) = source.obstacles.drain(..).next() {
         return Err(obstacle);
     }
-    let directory = context.settings.repository()?;
-    refuse_own_directories(&source.trees, &exclude, directory, context.settings.cache.as_ref())?;
+    let directory = context.settings.directory()?;
+    let cache = context.settings.cache.as_ref();
+    refuse_own_directories(&source.trees, &exclude, directory.as_deref(), cache)?;
     let repository = context.open_repository()?;
     context.output.source(&source);
     let watch = Watch::new(context.output);
@@ -75,11 +76,12 @@ pub fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         if is_refused { failure.with_hint(NOT_CONFIRMED) } else { failure }
     })?;
     let elapsed = started.elapsed();
+    let traffic = repository.backend().traffic();
     repository.close();
     watch.add(&report.snapshot.findings);
     let findings = watch.findings();
     let backed_up =
-        BackedUp { report: &report, dry_run: args.dry_run, findings: &findings, elapsed };
+        BackedUp { report: &report, dry_run: args.dry_run, findings: &findings, elapsed, traffic };
     context.output.backed_up(&backed_up);
     let is_good = report.snapshot.state == SnapshotState::Complete;
     Ok(if is_good { exit_of(&findings) } else { Exit::Findings })

@@ -85,12 +85,18 @@ fn prove_one(args: &CheckArgs, wanted: &str, context: &Context<'_>) -> Result<Ex
     }
     let mut outcome = prove(&repository, &named.snapshot, context.cancel)?;
     add_lost(&repository, &named.snapshot, &mut outcome, context.cancel)?;
+    let traffic = repository.backend().traffic();
     repository.close();
     for findings in [&outcome.findings, &outcome.repeated] {
         watch.add(findings);
     }
     let findings = watch.findings();
-    context.output.proved(&Proved { named: &named, outcome: &outcome, findings: &findings });
+    context.output.proved(&Proved {
+        named: &named,
+        outcome: &outcome,
+        findings: &findings,
+        traffic,
+    });
     let is_refuted = outcome.proof.verdict == Verdict::Refuted;
     Ok(match is_damaged(&findings) {
         true => Exit::Damaged,
@@ -114,6 +120,7 @@ fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let started = Instant::now();
     let report = check(&repository, &options, &watch)?;
     let elapsed = started.elapsed();
+    let traffic = repository.backend().traffic();
     repository.close();
     watch.add(&report.findings);
     let findings = watch.findings();
@@ -124,6 +131,7 @@ fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         exit,
         findings: &findings,
         elapsed,
+        traffic,
     });
     Ok(exit)
 }

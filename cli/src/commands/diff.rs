@@ -114,6 +114,7 @@ pub fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         Err(_) if context.output.is_closed() => return Ok(exit_of(&watch.findings())),
         report => report?,
     };
+    let traffic = repository.backend().traffic();
     repository.close();
     watch.add(&report.findings);
     let findings = watch.findings();
@@ -122,6 +123,7 @@ pub fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         after: &after,
         report: &report,
         findings: &findings,
+        traffic,
     });
     Ok(exit_of(&findings))
 }

@@ -118,6 +118,7 @@ pub fn run(args: &DumpArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         out.remove();
         return Err(failure);
     }
+    let traffic = repository.backend().traffic();
     repository.close();
     watch.add(&report.findings);
     let findings = watch.findings();
@@ -127,6 +128,7 @@ pub fn run(args: &DumpArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         output: args.output.as_deref(),
         findings: &findings,
         elapsed: started.elapsed(),
+        traffic,
     });
     Ok(exit_of(&findings))
 }

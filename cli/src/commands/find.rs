@@ -153,6 +153,7 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         Err(_) if context.output.is_closed() => return Ok(exit_of(&watch.findings())),
         report => report?,
     };
+    let traffic = repository.backend().traffic();
     repository.close();
     if let Some(named) = searched.iter().find(|named| args.count && Some(named.id) == last) {
         context.output.found_in(named, Some(count));
@@ -160,7 +161,12 @@ pub fn run(args: &FindArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     watch.add(&report.findings);
     let findings = watch.findings();
     let unsearched = tables.map_or(0, |tables| tables.unsearched);
-    context.output.searched(&Searched { report: &report, unsearched, findings: &findings });
+    context.output.searched(&Searched {
+        report: &report,
+        unsearched,
+        findings: &findings,
+        traffic,
+    });
     Ok(exit_of(&findings))
 }
 

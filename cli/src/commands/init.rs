@@ -1,17 +1,22 @@
 //! `colvault init`
 
-use colvault_engine::backend::LocalBackend;
-use colvault_engine::error::ErrorKind;
-use colvault_engine::format::config::{BLOCK_BYTES_DEFAULT, CutterParameters, SlotParameters};
+use clap::ValueEnum;
+use colvault_engine::format::config::{
+    BLOCK_BYTES_DEFAULT, CreateOnlyFact, CutterParameters, ObjectLock, ObjectLockMode,
+    SlotParameters, StoreFacts,
+};
+use colvault_engine::progress::Event;
 use colvault_engine::repository::{CreateOptions, PACK_BYTES_DEFAULT, Repository, read_config};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::Created;
 use crate::process;
+use crate::settings::Location;
 use crate::source::SlotsAs;
+use crate::store::Store;
 
-/// Create a repository in a directory that is empty or not there yet
+/// Create a repository in a directory that is empty or not there yet, or in a bucket
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
     /// Size that packs are filled to, in MiB
@@ -42,13 +47,57 @@ pub struct InitArgs {
     #[arg(long, value_name = "KIB", hide_short_help = true, help_heading = "Advanced",
           value_parser = clap::value_parser!(u32).range(4..=4096))]
     slot_block_size: Option<u32>,
+
+    /// How the repository is encrypted; for one in a bucket this has to be said
+    #[arg(long, value_name = "HOW")]
+    encryption: Option<EncryptionAs>,
+
+    /// Lock all objects in the bucket against being deleted or replaced, for so many days from their
+    /// creation on; the bucket has to have been created with object lock
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
+    object_lock: Option<u32>,
+
+    /// Who may delete locked objects all the same [default: governance]
+    #[arg(long, value_name = "MODE")]
+    object_lock_mode: Option<LockModeAs>,
 }
+
+/// How a repository is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EncryptionAs {
+    /// Not at all: whoever can read the repository can read the data
+    None,
+}
+
+/// Who may delete locked objects all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LockModeAs {
+    /// Whoever has the permission s3:BypassGovernanceRetention
+    Governance,
+    /// Nobody, the owner of the account included, until the time is over
+    Compliance,
+}
+
+impl From<LockModeAs> for ObjectLockMode {
+    fn from(mode: LockModeAs) -> Self {
+        match mode {
+            LockModeAs::Governance => ObjectLockMode::Governance,
+            LockModeAs::Compliance => ObjectLockMode::Compliance,
+        }
+    }
+}
+
+/// What it means when a store replaces what is only to be created.
+const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of its name is created (it ignores If-None-Match). \
+     colvault asks before each write whether the name is taken, but two programs that create the same name \
+     at once could both succeed: do not revoke sessions or prune while a backup may run. The \
+     repository's config remembers that";
 
 /// Creates a repository.
 pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let usual = CutterParameters::default();
     let bytes = |kib: Option<u32>, usual| kib.map_or(usual, |kib| kib << 10);
-    let options = CreateOptions {
+    let mut options = CreateOptions {
         cutter: CutterParameters::new(
             bytes(args.chunk_size_min, usual.min_bytes),
             bytes(args.chunk_size_avg, usual.average_bytes),
@@ -61,21 +110,50 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         pack_bytes: args.pack_size << 20,
         now: process::now(),
         program: process::PROGRAM.to_owned(),
+        store: StoreFacts {
+            object_lock: args.object_lock.map(|days| ObjectLock {
+                mode: args.object_lock_mode.unwrap_or(LockModeAs::Governance).into(),
+                days,
+            }),
+            ..StoreFacts::default()
+        },
     };
-    // Before any directory is made.
+    // Before anything is made.
     options.cutter.validate("chunk sizes")?;
     options.slots.validate("slot block size")?;
-    let directory = context.settings.repository()?;
-    let present = LocalBackend::open(directory);
-    if read_config(&present).is_ok() {
-        let location = directory.display().to_string();
-        let problem = "there is a repository already";
-        return Err(Failure::new(ErrorKind::AlreadyExists, location, problem));
+    let location = context.settings.repository()?;
+    args.refuse_unsaid(&location)?;
+    let store = Store::create(&location, context.settings)?;
+    options.store.create_only = store.probe()?;
+    if options.store.create_only == CreateOnlyFact::Ignored {
+        context.output.event(Event::Warning(NOT_CREATE_ONLY));
     }
-    let backend = LocalBackend::create(directory)?;
-    Repository::create(&backend, &options)?;
-    let config = read_config(&backend)?;
-    let location = directory.display().to_string();
-    context.output.created(&Created { location: &location, config: &config });
+    store.apply(&options.store);
+    let backend = store.backend();
+    Repository::create(&*backend, &options)?;
+    let config = read_config(&*backend)?;
+    context.output.created(&Created {
+        location: &location.shown(),
+        is_bucket: matches!(location, Location::Bucket(_)),
+        config: &config,
+        traffic: backend.traffic(),
+    });
     Ok(Exit::Done)
+}
+
+impl InitArgs {
+    /// Fails where a repository is not to be made without a word from the user, or cannot be as asked.
+    fn refuse_unsaid(&self, location: &Location) -> Result<(), Failure> {
+        match location {
+            Location::Directory(_) if self.object_lock.is_some() => {
+                Err(Failure::usage("--object-lock needs a bucket")
+                    .with_hint("files of a directory cannot be locked so: leave it out"))
+            }
+            Location::Bucket(_) if self.encryption.is_none() => Err(Failure::usage(
+                "this program cannot encrypt yet: whoever can read the bucket could read the data",
+            )
+            .with_hint("if that is meant, say so: init --encryption none")),
+            _ => Ok(()),
+        }
+    }
 }

@@ -120,9 +120,9 @@ fn open(context: &Context<'_>) -> Result<Option<Repository>, Failure> {
 
 /// Fails when the source and the repository, if one was given, lie in one another.
 fn stand_apart(source: &Source, exclude: &Patterns, context: &Context<'_>) -> Result<(), Failure> {
-    let Ok(directory) = context.settings.repository() else { return Ok(()) };
+    let Ok(directory) = context.settings.directory() else { return Ok(()) };
     let cache = context.settings.cache.as_ref();
-    refuse_own_directories(&source.trees, exclude, directory, cache)
+    refuse_own_directories(&source.trees, exclude, directory.as_deref(), cache)
 }
 
 /// Returns the file system each component is on; one that cannot be examined is left out.

@@ -114,6 +114,7 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let report = restore(&repository, &chosen.named, &options, &watch)
         .map_err(|error| args.failure(error))?;
     let elapsed = started.elapsed();
+    let traffic = repository.backend().traffic();
     repository.close();
     watch.add(&report.findings);
     let findings = watch.findings();
@@ -128,6 +129,7 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         has_column_data: has_column_data(&chosen.named.snapshot, &options.select),
         findings: &findings,
         elapsed,
+        traffic,
     });
     Ok(exit_of(&findings))
 }

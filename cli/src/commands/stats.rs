@@ -123,6 +123,7 @@ pub fn run(args: &StatsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let mut report = stats(&repository, &listing, &selected, &options, &watch)?;
     let id = repository.id();
     let location = repository.backend().location();
+    let traffic = repository.backend().traffic();
     repository.close();
     watch.add(&report.findings);
     arrange(&mut report, sort);
@@ -134,7 +135,9 @@ pub fn run(args: &StatsArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         limit: args.limit.unwrap_or(usize::MAX),
         others: (listing.snapshots.len() - report.snapshots.len()) as u64,
         report: &report,
+        classes: context.settings.storage_classes(),
         findings: &findings,
+        traffic,
     });
     Ok(exit_of(&findings))
 }

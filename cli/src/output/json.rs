@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
-use colvault_engine::format::config::{CutterParameters, SlotParameters};
+use colvault_engine::format::config::{CutterParameters, SlotParameters, StoreFacts};
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
     BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, RecipeStats, Snapshot,
@@ -28,6 +28,7 @@ use serde::Serialize;
 use super::progress::{Figures, Progress};
 use super::reload;
 use super::stream::Stream;
+use super::traffic::TrafficFields;
 use super::{
     BackedUp, ChangedLine, Checked, ColumnName, Compared, Counted, Created, Dumped, Inspected,
     ListedEntry, Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
@@ -90,6 +91,11 @@ struct Initialized<'a> {
     pack_bytes: u32,
     chunker: &'a CutterParameters,
     slots: &'a SlotParameters,
+    /// What is known of the store; only in a bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'a StoreFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 /// `summary`: what came of a command.
@@ -152,6 +158,8 @@ struct BackupSummary<'a> {
     num_left_out: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -179,6 +187,8 @@ struct RestoreSummary<'a> {
     reload: Vec<String>,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -209,6 +219,8 @@ struct CheckSummary<'a> {
     bytes_read: u64,
     total_duration: f64,
     findings: &'a BTreeMap<FindingKind, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 /// A snapshot, in the array of `snapshots` and at the head of `ls`.
@@ -380,6 +392,8 @@ impl Output for Json {
             pack_bytes: created.config.pack_bytes,
             chunker: &created.config.cutter,
             slots: &created.config.slots,
+            store: created.is_bucket.then_some(&created.config.store),
+            traffic: created.traffic.map(TrafficFields::from),
         }));
     }
 
@@ -402,6 +416,7 @@ impl Output for Json {
             num_left_out: backed_up.report.left_out_total,
             findings: &backed_up.findings.counts,
             num_findings: backed_up.findings.total(),
+            traffic: backed_up.traffic.map(TrafficFields::from),
         }))));
     }
 
@@ -444,6 +459,7 @@ impl Output for Json {
             reload: reload::after(restored),
             findings: &restored.findings.counts,
             num_findings: restored.findings.total(),
+            traffic: restored.traffic.map(TrafficFields::from),
         })));
     }
 
@@ -462,6 +478,7 @@ impl Output for Json {
             bytes_read: report.bytes_read,
             total_duration: checked.elapsed.as_secs_f64(),
             findings: &checked.findings.counts,
+            traffic: checked.traffic.map(TrafficFields::from),
         })));
     }
 
@@ -682,6 +699,7 @@ mod tests {
             bytes_read: 0,
             total_duration: 0.5,
             findings: &findings,
+            traffic: None,
         }));
         let line = encoded(&summary);
         assert!(line.starts_with(r#"{"message_type":"summary","num_errors":2,"#), "{line}");

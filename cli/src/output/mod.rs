@@ -11,6 +11,7 @@ mod reports;
 mod stream;
 pub mod table;
 mod text;
+mod traffic;
 mod width;
 
 use std::io;
@@ -30,6 +31,7 @@ use colvault_engine::restore::RestoreReport;
 use colvault_engine::snapshot::Named;
 use colvault_engine::source::columnstore::Program;
 use colvault_engine::source::file_system::FileSystem;
+use colvault_engine::traffic::Traffic;
 use serde::Serialize;
 
 use crate::args::Globals;
@@ -44,8 +46,12 @@ pub use reports::{ChangedLine, Compared, Counted, Dumped, Searched};
 pub struct Created<'a> {
     /// Where it is.
     pub location: &'a str,
+    /// Whether it is in a bucket.
+    pub is_bucket: bool,
     /// What it was created with.
     pub config: &'a Config,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// A backup that was planned.
@@ -92,6 +98,8 @@ pub struct BackedUp<'a> {
     pub findings: &'a Findings,
     /// How long it took.
     pub elapsed: Duration,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// Snapshots that were asked for.
@@ -173,6 +181,8 @@ pub struct Restored<'a> {
     pub findings: &'a Findings,
     /// How long it took.
     pub elapsed: Duration,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// A check that came to its end.
@@ -188,6 +198,8 @@ pub struct Checked<'a> {
     pub findings: &'a Findings,
     /// How long it took.
     pub elapsed: Duration,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// A proof that was repeated.
@@ -199,6 +211,8 @@ pub struct Proved<'a> {
     pub outcome: &'a ProofOutcome,
     /// What was found, the findings of its backup among them.
     pub findings: &'a Findings,
+    /// What was asked of the store, where that costs anything.
+    pub traffic: Option<Traffic>,
 }
 
 /// Shows what happens and what came of it. Events of the engine come in through [`Observer`].

@@ -16,11 +16,13 @@ use colvault_engine::format::snapshot::{
 use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
+use colvault_engine::traffic::Traffic;
 
 use super::progress::Bar;
 use super::reload;
 use super::stream::Stream;
 use super::table::{Align, Table};
+use super::traffic;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
     Output, Planned, Proved, Restored, Searched, Snapshots,
@@ -77,6 +79,11 @@ impl Text {
             // Nobody may be listening any more; there is nobody to tell.
             let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
         });
+    }
+
+    /// Says what was asked of the store, where that costs anything.
+    fn asked(&self, traffic: Option<&Traffic>) {
+        traffic.iter().for_each(|traffic| self.say(traffic::line(traffic)));
     }
 
     fn findings(&self, findings: &Findings) {
@@ -169,7 +176,18 @@ impl Output for Text {
             ),
             SlotForm::Packed => "  slots of segment files as packed bytes".to_owned(),
         });
-        self.say("  nothing in it is encrypted: whoever can read the directory can read the data");
+        let place = if created.is_bucket { "bucket" } else { "directory" };
+        self.say(format!(
+            "  nothing in it is encrypted: whoever can read the {place} can read the data"
+        ));
+        if let Some(lock) = &config.store.object_lock {
+            self.say(format!(
+                "  objects are locked for {} from their creation on, mode {}",
+                counted(lock.days.into(), "day", "days"),
+                lock.mode.name()
+            ));
+        }
+        self.asked(created.traffic.as_ref());
         self.say(format!("next: colvault -r {} backup --root /", created.location));
     }
 
@@ -192,6 +210,7 @@ impl Output for Text {
                 self.say(format!("left out: {} ({})", record.path, record.reason));
             }
         }
+        self.asked(backed_up.traffic.as_ref());
         self.findings(backed_up.findings);
         self.say(format!("next: {}", after_backup(backed_up)));
     }
@@ -276,6 +295,7 @@ impl Output for Text {
         for line in restore_lines(restored) {
             self.say(format!("  {line}"));
         }
+        self.asked(restored.traffic.as_ref());
         self.findings(restored.findings);
         if LOST.iter().any(|kind| restored.report.findings.count(*kind) > 0) {
             self.say("next: content is missing, as the findings say; do not start a server on it");
@@ -305,6 +325,7 @@ impl Output for Text {
         for line in check_lines(checked) {
             self.say(line);
         }
+        self.asked(checked.traffic.as_ref());
         self.findings(checked.findings);
         match checked.exit {
             Exit::Done => self.say("nothing is wrong"),
@@ -319,6 +340,7 @@ impl Output for Text {
     fn proved(&self, proved: &Proved<'_>) {
         self.bar.end();
         self.show_proved(proved);
+        self.asked(proved.traffic.as_ref());
     }
 
     fn counted(&self, counted: &Counted<'_>) {

@@ -6,6 +6,8 @@
 //! knows its [`Origin`].
 
 mod file;
+mod location;
+mod s3;
 mod table;
 mod value;
 
@@ -20,7 +22,13 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use colvault_engine::error::ErrorKind;
 use colvault_engine::format::snapshot::ReloadStep;
+#[cfg(feature = "s3")]
+use colvault_engine::s3client::S3Options;
 
+#[cfg(feature = "s3")]
+use location::BucketLocation;
+pub use location::Location;
+pub use s3::{S3Args, StorageClasses};
 pub use table::{Kind, Setting};
 use value::Said;
 pub use value::{Origin, Value, holds_a_secret};
@@ -43,6 +51,7 @@ const PROFILE: &str = "COLVAULT_PROFILE";
 #[derive(Clone, Debug)]
 pub struct Settings {
     repository: Option<String>,
+    s3: S3Args,
     /// Where the caches of all repositories are; `None` to keep indexes in memory.
     pub cache: Option<CacheDirectory>,
     /// Threads that work at once, at least one.
@@ -113,11 +122,13 @@ impl CommandLine {
         let globals = &args.globals;
         let mut warnings = file.warnings;
         warnings.extend(unknown_variables());
+        warnings.extend(s3_warnings(globals));
         let available = || std::thread::available_parallelism().map_or(1, |number| number.get());
         // Given as nothing it is as good as not given.
         let asked = globals.cache_dir.as_ref().filter(|path| !path.is_empty()).map(Path::new);
         let settings = Settings {
             repository: globals.repo.clone().filter(|text| !text.is_empty()),
+            s3: globals.s3.clone(),
             cache: (!globals.no_cache).then(|| cache_directory(asked)),
             threads: globals.threads.map_or_else(available, usize::from),
             reload: reload.unwrap_or_default(),
@@ -302,6 +313,16 @@ fn lines(value: &OsStr) -> Vec<OsString> {
     lines.map(|line| OsStr::from_bytes(line).to_owned()).collect()
 }
 
+/// Returns what the user should know about the way to a bucket, if the repository is in one.
+fn s3_warnings(globals: &Globals) -> Vec<String> {
+    let location = globals.repo.as_deref().map(Location::parse);
+    match location {
+        #[cfg(feature = "s3")]
+        Some(Ok(Location::Bucket(_))) => globals.s3.warnings(),
+        _ => Vec::new(),
+    }
+}
+
 /// Warns of variables that look like settings and are none.
 fn unknown_variables() -> Vec<String> {
     let known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
@@ -320,35 +341,58 @@ fn unknown_variables() -> Vec<String> {
 }
 
 impl Settings {
-    /// Returns the directory the repository is in.
+    /// Returns where the repository is.
     ///
-    /// Fails when none was given, and with `Unsupported` when it is no directory.
-    pub fn repository(&self) -> Result<&Path, Failure> {
+    /// Fails when nobody said it or it makes no sense, and with `Unsupported` when it is somewhere this
+    /// program cannot reach.
+    pub fn repository(&self) -> Result<Location, Failure> {
         let Some(text) = &self.repository else {
-            return Err(Failure::usage("no repository was given")
-                .with_hint("say where it is: -r DIRECTORY, or COLVAULT_REPOSITORY=DIRECTORY"));
+            return Err(Failure::usage("no repository was given").with_hint(
+                "say where it is: -r REPOSITORY, or COLVAULT_REPOSITORY=REPOSITORY; a directory, or \
+                 s3://BUCKET/PREFIX",
+            ));
         };
-        let scheme = text.split_once(':').map(|(scheme, rest)| (scheme, rest.starts_with("//")));
-        match scheme {
-            Some(("s3", _)) => Err(Failure::new(
-                ErrorKind::Unsupported,
-                text,
-                "repositories in S3 come with a later version",
-            )
-            .with_hint("use a directory")),
-            Some((scheme, true)) => Err(Failure::new(
-                ErrorKind::Unsupported,
-                text,
-                format!("a directory expected, found {scheme}://"),
-            )),
-            _ => Ok(Path::new(text)),
+        match Location::parse(text)? {
+            #[cfg(not(feature = "s3"))]
+            location @ Location::Bucket(_) => Err(no_s3(&location)),
+            location => Ok(location),
         }
+    }
+
+    /// Returns the directory that the repository is in; `None` for one in a bucket.
+    ///
+    /// Fails as [`Settings::repository`].
+    pub fn directory(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(match self.repository()? {
+            Location::Directory(path) => Some(path),
+            Location::Bucket(_) => None,
+        })
+    }
+
+    /// Returns the storage classes of new objects; `None` for a repository that is in no bucket.
+    pub fn storage_classes(&self) -> Option<StorageClasses<'_>> {
+        let location = self.repository().ok()?;
+        matches!(location, Location::Bucket(_)).then(|| self.s3.classes())
+    }
+
+    /// Returns how a bucket is reached.
+    #[cfg(feature = "s3")]
+    pub fn s3_options(&self, bucket: &BucketLocation) -> Result<S3Options, Failure> {
+        self.s3.options(bucket)
     }
 
     /// Whether a repository was given.
     pub fn has_repository(&self) -> bool {
         self.repository.is_some()
     }
+}
+
+/// Says that this program was built without S3.
+#[cfg(not(feature = "s3"))]
+pub fn no_s3(location: &Location) -> Failure {
+    let problem = "this build of the program has no S3";
+    Failure::new(ErrorKind::Unsupported, location.shown(), problem)
+        .with_hint("build it with the feature s3, or use a directory")
 }
 
 fn cache_directory(asked: Option<&Path>) -> CacheDirectory {
@@ -365,27 +409,6 @@ fn cache_directory(asked: Option<&Path>) -> CacheDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn repository(text: &str) -> Result<PathBuf, u8> {
-        let settings = Settings {
-            repository: Some(text.to_owned()),
-            cache: None,
-            threads: 1,
-            reload: Vec::new(),
-            values: Vec::new(),
-            warnings: Vec::new(),
-        };
-        settings.repository().map(Path::to_owned).map_err(|failure| failure.exit().code())
-    }
-
-    #[test]
-    fn only_directories_are_repositories_for_now() {
-        assert_eq!(repository("back/up"), Ok("back/up".into()));
-        assert_eq!(repository("/odd:name"), Ok("/odd:name".into()));
-        for text in ["s3://bucket/prefix", "s3:https://host/bucket", "sftp://host/x"] {
-            assert_eq!(repository(text), Err(13), "{text}");
-        }
-    }
 
     #[test]
     fn flags_can_be_switched_off_and_the_definition_stays_sound() {

@@ -12,23 +12,18 @@ use crate::exit::Failure;
 use crate::settings::CacheDirectory;
 
 /// Fails with `Refused` when the repository or the cache lies in what is to be backed up, unless
-/// the user excludes it, or when what is to be backed up lies in the repository.
+/// the user excludes it, or when what is to be backed up lies in the repository. One in a bucket has no
+/// directory.
 pub fn refuse_own_directories(
     trees: &[SourceTree],
     exclude: &Patterns,
-    repository: &Path,
+    repository: Option<&Path>,
     cache: Option<&CacheDirectory>,
 ) -> Result<(), Failure> {
-    let repository = real_path(repository);
+    let repository = repository.map(real_path);
     for taken in trees.iter().flat_map(taken) {
-        if taken.path.starts_with(&repository) {
-            let problem = format!("it lies in the repository {}", repository.display());
-            return Err(refused(&taken.path, problem));
-        }
-        if taken.holds(&repository, exclude) {
-            let problem = format!("the repository {} lies in it", repository.display());
-            return Err(refused(&taken.path, problem)
-                .with_hint("put the repository elsewhere, best on another disk, or --exclude it"));
+        if let Some(repository) = &repository {
+            taken.refuse_repository(repository, exclude)?;
         }
         let Some(cache) = cache else { continue };
         let directory = real_path(&cache.path);
@@ -49,6 +44,19 @@ struct Taken<'a> {
 }
 
 impl Taken<'_> {
+    fn refuse_repository(&self, repository: &Path, exclude: &Patterns) -> Result<(), Failure> {
+        if self.path.starts_with(repository) {
+            let problem = format!("it lies in the repository {}", repository.display());
+            return Err(refused(&self.path, problem));
+        }
+        if self.holds(repository, exclude) {
+            let problem = format!("the repository {} lies in it", repository.display());
+            return Err(refused(&self.path, problem)
+                .with_hint("put the repository elsewhere, best on another disk, or --exclude it"));
+        }
+        Ok(())
+    }
+
     fn holds(&self, place: &Path, exclude: &Patterns) -> bool {
         let below_base =
             place.strip_prefix(&self.tree.base).map(|path| path.as_os_str().as_bytes());
@@ -87,7 +95,7 @@ mod tests {
             refuse_own_directories(
                 std::slice::from_ref(&tree),
                 &exclude,
-                Path::new(repository),
+                Some(Path::new(repository)).filter(|path| !path.as_os_str().is_empty()),
                 Some(&cache),
             )
             .map_err(|failure| failure.hint().unwrap_or_default().to_owned())
@@ -97,6 +105,9 @@ mod tests {
         for repository in ["/nowhere/data", "/nowhere/data/r", "/nowhere"] {
             assert!(hint(repository, "/nowhere/cache", &[]).is_err(), "{repository}");
         }
+        // A bucket lies nowhere; the cache still does.
+        assert_eq!(hint("", "/nowhere/cache", &[]), Ok(()));
+        assert!(hint("", "/nowhere/data/cache", &[]).is_err());
         let said = hint("/nowhere/r", "/nowhere/data/cache", &[]).unwrap_err();
         assert!(said.contains("--cache-dir"), "{said}");
         assert_eq!(hint("/nowhere/r", "/nowhere/data/cache", &["/nowhere/data/cache"]), Ok(()));

@@ -27,6 +27,82 @@ pub struct Config {
     pub created: String,
     /// The program that created it.
     pub program: String,
+    /// What is known of the store it is in; of directories there is nothing to know.
+    #[serde(default, skip_serializing_if = "StoreFacts::is_usual")]
+    pub store: StoreFacts,
+}
+
+/// What is known of the store a repository is in, found or decided when it was created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreFacts {
+    /// Whether the store keeps an object when another of the same name is to be created.
+    #[serde(default, skip_serializing_if = "CreateOnlyFact::is_kept")]
+    pub create_only: CreateOnlyFact,
+    /// For how long objects are locked; `None` where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
+}
+
+impl StoreFacts {
+    /// Whether it is what holds of every directory.
+    fn is_usual(&self) -> bool {
+        *self == StoreFacts::default()
+    }
+}
+
+/// What a store does with a write that is to create and never to replace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CreateOnlyFact {
+    /// It keeps the object that is there.
+    #[default]
+    Kept,
+    /// It replaces it: the client asks first whether there is one, which is no help against two
+    /// that create it at once.
+    Ignored,
+}
+
+impl CreateOnlyFact {
+    fn is_kept(&self) -> bool {
+        *self == CreateOnlyFact::Kept
+    }
+
+    /// Returns the word used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            CreateOnlyFact::Kept => "kept",
+            CreateOnlyFact::Ignored => "ignored",
+        }
+    }
+}
+
+/// How objects are locked against being deleted or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectLock {
+    /// Who may delete all the same.
+    pub mode: ObjectLockMode,
+    /// For how many days from its creation on.
+    pub days: u32,
+}
+
+/// Who may delete a locked object all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectLockMode {
+    /// Whoever has the permission `s3:BypassGovernanceRetention`.
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+impl ObjectLockMode {
+    /// Returns the word used in settings and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ObjectLockMode::Governance => "governance",
+            ObjectLockMode::Compliance => "compliance",
+        }
+    }
 }
 
 /// In which form slots of segment files are stored.
@@ -196,4 +272,30 @@ pub fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8], object: &str) -> Result
 /// Returns the JSON body of a record.
 pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec_pretty(value).expect("records serialise: they hold no maps with other keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_usual_of_a_store_is_not_written_and_the_rest_is_read_back() {
+        let lock = ObjectLock { mode: ObjectLockMode::Compliance, days: 30 };
+        for (facts, text) in [
+            (StoreFacts::default(), "{}"),
+            (
+                StoreFacts { create_only: CreateOnlyFact::Ignored, object_lock: None },
+                r#"{"create_only":"ignored"}"#,
+            ),
+            (
+                StoreFacts { create_only: CreateOnlyFact::Kept, object_lock: Some(lock) },
+                r#"{"object_lock":{"mode":"compliance","days":30}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&facts).unwrap(), text);
+            assert_eq!(serde_json::from_str::<StoreFacts>(text).unwrap(), facts);
+            assert_eq!(facts.is_usual(), text == "{}");
+        }
+        assert!(serde_json::from_str::<StoreFacts>(r#"{"create_only":"perhaps"}"#).is_err());
+    }
 }

@@ -191,6 +191,43 @@ pub struct Occupied {
     pub packs_unindexed: u64,
     /// What these take.
     pub packs_unindexed_bytes: u64,
+    /// The objects, by kind.
+    pub objects: Objects,
+}
+
+/// Some objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// The objects of a repository by kind; each is counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// Packs of data, as the index knows them.
+    pub data_packs: Tally,
+    /// Packs of manifests, lists and recipes, as the index knows them.
+    pub meta_packs: Tally,
+    /// Packs that no index object names.
+    pub unindexed_packs: Tally,
+    /// Index objects.
+    pub indexes: Tally,
+    /// Snapshots and tombstones.
+    pub snapshots: Tally,
+    /// Config, features, leases, doomed records.
+    pub records: Tally,
+    /// Those with names that are not this program's.
+    pub foreign: Tally,
 }
 
 impl Occupied {
@@ -302,25 +339,39 @@ impl Stored {
     ) -> Result<Self> {
         let backend = repository.backend();
         let occupied = &mut report.occupied;
+        let mut objects = Objects::default();
         let mut packs: HashMap<PackId, u64> = HashMap::new();
         for space in Space::ALL {
             backend.list(space, &mut |object| match (Key::parse(&object.name), space) {
-                (None, _) => occupied.foreign_bytes += object.bytes,
+                (None, _) => objects.foreign.add(object.bytes),
                 (Some(Key::Pack(id)), _) => drop(packs.insert(id, object.bytes)),
-                (Some(_), Space::Indexes) => occupied.index_bytes += object.bytes,
-                (Some(_), Space::Snapshots) => occupied.snapshot_bytes += object.bytes,
-                (Some(_), _) => occupied.record_bytes += object.bytes,
+                (Some(_), Space::Indexes) => objects.indexes.add(object.bytes),
+                (Some(_), Space::Snapshots) => objects.snapshots.add(object.bytes),
+                (Some(_), _) => objects.records.add(object.bytes),
             })?;
         }
-        occupied.record_bytes += backend.length(&Key::Config)?;
+        objects.records.add(backend.length(&Key::Config)?);
+        occupied.index_bytes = objects.indexes.bytes;
+        occupied.snapshot_bytes = objects.snapshots.bytes;
+        occupied.record_bytes = objects.records.bytes;
+        occupied.foreign_bytes = objects.foreign.bytes;
         occupied.packs = packs.len() as u64;
         occupied.pack_overhead_bytes = packs.values().sum();
         let mut stored = Stored { unusable: HashSet::new(), unindexed: Vec::new() };
         let mut wrong = Vec::new();
-        repository.index().packs(&mut |pack| match packs.remove(&pack.id) {
-            Some(bytes) if bytes == pack.bytes => {}
-            found => wrong.push((pack, found)),
+        repository.index().packs(&mut |pack| {
+            let found = packs.remove(&pack.id);
+            let of_kind = match pack.kind {
+                ChunkKind::Data => &mut objects.data_packs,
+                ChunkKind::Meta => &mut objects.meta_packs,
+            };
+            found.into_iter().for_each(|bytes| of_kind.add(bytes));
+            if found != Some(pack.bytes) {
+                wrong.push((pack, found));
+            }
         })?;
+        packs.values().for_each(|bytes| objects.unindexed_packs.add(*bytes));
+        report.occupied.objects = objects;
         for (pack, found) in wrong {
             let finding = match found {
                 None => missing_pack(&pack),

@@ -8,6 +8,7 @@ use colvault_engine::id::SessionId;
 use serde::Serialize;
 
 use super::super::Proved;
+use super::super::traffic::TrafficFields;
 
 #[derive(Debug, Serialize)]
 pub(super) struct ProofLine<'a> {
@@ -18,6 +19,8 @@ pub(super) struct ProofLine<'a> {
     proof: &'a Proof,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 pub(super) fn line<'a>(shown: &Proved<'a>) -> ProofLine<'a> {
@@ -29,5 +32,6 @@ pub(super) fn line<'a>(shown: &Proved<'a>) -> ProofLine<'a> {
         proof: &shown.outcome.proof,
         findings: &shown.findings.counts,
         num_findings: shown.findings.total(),
+        traffic: shown.traffic.map(TrafficFields::from),
     }
 }

@@ -8,9 +8,13 @@ use colvault_engine::finding::FindingKind;
 use colvault_engine::format::text::encode_path;
 use colvault_engine::id::{RepositoryId, SessionId};
 use colvault_engine::snapshot::Named;
-use colvault_engine::stats::{Amount, Chunks, GroupName, GroupStats, Occupied, SnapshotStats};
+use colvault_engine::stats::{
+    Amount, Chunks, GroupName, GroupStats, Occupied, SnapshotStats, Tally as Objects,
+};
 use serde::Serialize;
 
+use super::super::reports::object_rows;
+use super::super::traffic::TrafficFields;
 use super::super::{ChangedLine, Compared, Counted, Dumped, ListedEntry, Searched};
 use super::{Json, NodeLine, encoded, is_zero, node_line};
 
@@ -131,6 +135,8 @@ struct StatsSummary<'a> {
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,6 +157,17 @@ struct RepositoryFields<'a> {
     packs: u64,
     packs_unindexed: u64,
     packs_unindexed_bytes: u64,
+    objects: BTreeMap<&'static str, ObjectsFields<'a>>,
+}
+
+/// Objects of a kind.
+#[derive(Debug, Serialize)]
+struct ObjectsFields<'a> {
+    count: u64,
+    bytes: u64,
+    /// The storage class that new ones get; absent where the bucket decides, and in a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'a str>,
 }
 
 /// `change`: as restic has it, with sizes.
@@ -201,6 +218,8 @@ struct Statistics<'a> {
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -244,6 +263,8 @@ struct FindSummary<'a> {
     is_complete: bool,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -258,6 +279,8 @@ struct DumpSummary<'a> {
     total_duration: f64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 impl Json {
@@ -302,6 +325,7 @@ impl Json {
             is_complete: shown.findings.is_empty(),
             findings: &shown.findings.counts,
             num_findings: shown.findings.total(),
+            traffic: shown.traffic.map(TrafficFields::from),
         }))));
     }
 
@@ -340,6 +364,7 @@ impl Json {
             is_complete: compared.findings.is_empty(),
             findings: &compared.findings.counts,
             num_findings: compared.findings.total(),
+            traffic: compared.traffic.map(TrafficFields::from),
         })));
     }
 
@@ -365,6 +390,7 @@ impl Json {
             is_complete: searched.findings.is_empty() && searched.unsearched == 0,
             findings: &searched.findings.counts,
             num_findings: searched.findings.total(),
+            traffic: searched.traffic.map(TrafficFields::from),
         })));
     }
 
@@ -380,6 +406,7 @@ impl Json {
             total_duration: dumped.elapsed.as_secs_f64(),
             findings: &dumped.findings.counts,
             num_findings: dumped.findings.total(),
+            traffic: dumped.traffic.map(TrafficFields::from),
         })));
     }
 }
@@ -451,6 +478,13 @@ fn repository_fields<'a>(shown: &Counted<'a>) -> RepositoryFields<'a> {
         packs: occupied.packs,
         packs_unindexed: occupied.packs_unindexed,
         packs_unindexed_bytes: occupied.packs_unindexed_bytes,
+        objects: object_rows(&occupied.objects, shown.classes)
+            .into_iter()
+            .map(|row| {
+                let Objects { count, bytes } = row.tally;
+                (row.name, ObjectsFields { count, bytes, class: row.class.flatten() })
+            })
+            .collect(),
     }
 }
 

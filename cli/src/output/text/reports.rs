@@ -6,6 +6,7 @@ use colvault_engine::format::snapshot::Snapshot;
 use colvault_engine::snapshot::Named;
 use colvault_engine::stats::{Chunks, GroupName, Occupied, SnapshotStats};
 
+use super::super::reports::object_rows;
 use super::super::table::{Align, Table};
 use super::super::width::columns;
 use super::super::{ChangedLine, Compared, Counted, Dumped, ListedEntry, Output, Searched};
@@ -36,6 +37,8 @@ impl Text {
             }
         }
         occupied_lines(shown.location, &report.occupied).iter().for_each(|line| self.say(line));
+        object_lines(shown).iter().for_each(|line| self.say(line));
+        self.asked(shown.traffic.as_ref());
         self.findings(shown.findings);
         if !shown.findings.is_empty() {
             self.complain("what is missing or damaged is not counted: the figures are incomplete");
@@ -252,6 +255,7 @@ impl Text {
             counted(report.total.files_changed, "file", "files"),
             counted(report.total.metadata_changed, "path", "paths")
         ));
+        self.asked(compared.traffic.as_ref());
         self.findings(compared.findings);
         if !compared.findings.is_empty() {
             self.complain("what could not be read was not compared");
@@ -281,6 +285,7 @@ impl Text {
         for id in &report.needed_as_names {
             self.out.line(&format!("names of tables and columns of snapshot {}", id.short()));
         }
+        self.asked(searched.traffic.as_ref());
         self.findings(searched.findings);
         if !searched.findings.is_empty() || searched.unsearched > 0 {
             self.complain("what could not be read was not searched");
@@ -307,6 +312,7 @@ impl Text {
                 duration(dumped.elapsed),
                 rate(report.bytes, dumped.elapsed)
             ));
+            self.asked(dumped.traffic.as_ref());
         }
         self.findings(dumped.findings);
     }
@@ -365,6 +371,26 @@ fn total_lines(shown: &Counted<'_>) -> Vec<String> {
             ratio(report.counts.bytes, all.stored_bytes)
         ),
     ]
+}
+
+/// The objects by kind, where they have storage classes and requests for them cost something.
+fn object_lines(shown: &Counted<'_>) -> Vec<String> {
+    if shown.classes.is_none() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        ("Objects", Align::Left),
+        ("Number", Align::Right),
+        ("Size", Align::Right),
+        ("Storage class of new ones", Align::Left),
+    ]);
+    let rows = object_rows(&shown.report.occupied.objects, shown.classes);
+    for row in rows.into_iter().filter(|row| row.tally.count > 0) {
+        let class = row.class.map_or("-", |class| class.unwrap_or("as the bucket does"));
+        let (number, size) = (count(row.tally.count), bytes(row.tally.bytes));
+        table.row(vec![row.what.to_owned(), number, size, class.to_owned()]);
+    }
+    [vec![String::new()], table.lines(), vec![String::new()]].concat()
 }
 
 fn occupied_lines(location: &str, occupied: &Occupied) -> Vec<String> {
