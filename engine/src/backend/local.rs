@@ -263,13 +263,12 @@ impl Backend for LocalBackend {
 
 /// Fails with `Corrupt` when an object is longer than a reader accepts.
 pub(super) fn check_length(key: &Key, found: u64, bytes_max: u64) -> Result<()> {
-    if found > bytes_max {
-        return Err(Error::corrupt(
-            key.to_string(),
-            format!("at most {bytes_max} bytes expected, found {found}"),
-        ));
-    }
-    Ok(())
+    if found > bytes_max { Err(too_long(key, found, bytes_max)) } else { Ok(()) }
+}
+
+/// Makes the error for an object that is longer than a reader accepts.
+pub(super) fn too_long(key: &Key, found: u64, bytes_max: u64) -> Error {
+    Error::corrupt(key.to_string(), format!("at most {bytes_max} bytes expected, found {found}"))
 }
 
 /// Makes the error for a range that the object does not have.

@@ -6,12 +6,13 @@
 
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
-use super::local::{check_length, too_short};
+use super::local::{too_long, too_short};
 use super::{Backend, Key, Listed, Space};
 use crate::error::{ErrorKind, Result};
 use crate::id::{SessionId, random};
-use crate::s3client::{Client, Content, Creation, LockMode, S3Options, days_from_now};
+use crate::s3client::{BucketLock, Client, Content, Creation, LockMode, S3Options, days_from_now};
 use crate::traffic::Traffic;
 
 /// Objects of no meaning, for finding out what a store does.
@@ -79,6 +80,48 @@ impl S3Backend {
         *self.lock.write().unwrap_or_else(std::sync::PoisonError::into_inner) = lock;
     }
 
+    /// Undoes deletions in a bucket that keeps versions: of each object of a repository, but leases,
+    /// that was deleted and that `each` agrees to. Returns how many are back.
+    ///
+    /// Fails with `Unsupported` where the store has no versions.
+    pub fn undelete(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<u64> {
+        let mut undone = 0;
+        self.client.list_versions("", &mut |version| {
+            let key = Key::parse(&version.name).filter(|key| !matches!(key, Key::Lease(_)));
+            let is_deleted = version.is_latest && version.is_deletion;
+            if is_deleted && key.is_some() && each(&version.name) {
+                self.client.delete_version(&version.name, &version.version)?;
+                undone += 1;
+            }
+            Ok(())
+        })?;
+        Ok(undone)
+    }
+
+    /// Returns all bytes of the first object that was made under a key: objects are only ever created,
+    /// so what came later, in a bucket that keeps versions, is not ours. Fails as [`Backend::get`].
+    pub fn get_oldest(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
+        let content = self.client.get_oldest(&key.to_string(), bytes_max)?;
+        whole(key, content, bytes_max)
+    }
+
+    /// Returns until when an object may not be deleted.
+    pub fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.client.locked_until(&key.to_string())
+    }
+
+    /// Keeps an object from being deleted until `until`, which is not before the time it is kept to.
+    pub fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
+        self.client.extend_lock(&key.to_string(), mode, until)
+    }
+
+    /// Returns whether objects of the bucket can be locked, and are by themselves.
+    pub fn bucket_lock(&self) -> Result<BucketLock> {
+        self.client.bucket_lock()
+    }
+
     fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>) -> Result<()> {
         let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_lease = matches!(key, Key::Lease(_));
@@ -88,6 +131,13 @@ impl S3Backend {
             asks_first: self.asks_first.load(Ordering::Relaxed),
         };
         self.client.put_new(&key.to_string(), parts, &creation)
+    }
+}
+
+fn whole(key: &Key, content: Content, bytes_max: u64) -> Result<Vec<u8>> {
+    match content {
+        Content::Bytes(bytes) => Ok(bytes),
+        Content::OtherLength(found) => Err(too_long(key, found, bytes_max)),
     }
 }
 
@@ -106,13 +156,7 @@ impl Backend for S3Backend {
     }
 
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
-        match self.client.get(&key.to_string(), bytes_max)? {
-            Content::Bytes(bytes) => Ok(bytes),
-            Content::OtherLength(found) => {
-                check_length(key, found, bytes_max)?;
-                unreachable!("a shorter object is read")
-            }
-        }
+        whole(key, self.client.get(&key.to_string(), bytes_max)?, bytes_max)
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {

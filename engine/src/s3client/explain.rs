@@ -100,6 +100,10 @@ impl Place {
                 text(K::Full, "the store has no space left, or the quota is used up")
             }
             "ObjectLocked" => text(K::Refused, "it is locked by retention"),
+            "InvalidRequest" if answer.message.contains("Object Lock") => text(
+                K::Invalid,
+                "the bucket was made without object lock; it is switched on when a bucket is made",
+            ),
             "InvalidStorageClass" => text(K::Invalid, "the store does not have this storage class"),
             "NotImplemented" | "MethodNotAllowed" => {
                 text(K::Unsupported, "the store does not support this")

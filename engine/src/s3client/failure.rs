@@ -139,6 +139,20 @@ impl Failure {
         Failure::Credentials { problem: chain(error), passing }
     }
 
+    /// Adds how often the request was sent, where that is not to be expected.
+    pub(super) fn after(mut self, attempts: u32) -> Self {
+        let told = match &mut self {
+            Failure::Lost(problem) => problem,
+            Failure::Answer(answer) => &mut answer.message,
+            _ => return self,
+        };
+        if attempts > 1 {
+            let separator = if told.is_empty() { "" } else { ", " };
+            told.push_str(&format!("{separator}{attempts} times"));
+        }
+        self
+    }
+
     /// Returns the answer, if there was one.
     pub(super) fn answer(&self) -> Option<&Answer> {
         match self {

@@ -2,6 +2,10 @@
 
 use aws_sdk_s3::primitives::ByteStream;
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+
 use super::action::Action;
 use super::customer_key;
 use super::failure::{Failure, chain};
@@ -26,7 +30,7 @@ impl Asker {
         let outcome = self.ask(Action::Get, async |pulse| {
             let request = self.s3.get_object().bucket(&self.options.bucket).key(&key);
             let request = with_customer_key!(request, self);
-            let answer = Box::pin(request.send()).await.map_err(failed)?;
+            let answer = Box::pin(request.send()).await.map_err(not_given)?;
             let announced = announced(answer.content_length)?;
             if announced > bytes_max {
                 return Ok(Read::Length(announced));
@@ -51,7 +55,7 @@ impl Asker {
             let request = self.s3.get_object().bucket(&self.options.bucket).key(&key);
             let request = request.range(format!("bytes={offset}-{}", end - 1));
             let request = with_customer_key!(request, self);
-            let answer = Box::pin(request.send()).await.map_err(failed)?;
+            let answer = Box::pin(request.send()).await.map_err(not_given)?;
             let announced = announced(answer.content_length)?;
             match answer.content_range.as_deref().and_then(parse_range) {
                 Some((from, total)) if from == offset && total >= end && announced == wanted => {}
@@ -192,8 +196,21 @@ async fn keep_beating<T>(pulse: &Pulse, waiting: impl Future<Output = T>) -> T {
     }
 }
 
+/// As [`failed`], with the class of an object that lies in an archive.
+fn not_given(error: SdkError<GetObjectError, HttpResponse>) -> Failure {
+    let class = match error.as_service_error() {
+        Some(GetObjectError::InvalidObjectState(state)) => state.storage_class().cloned(),
+        _ => None,
+    };
+    let mut failure = failed(error);
+    if let (Failure::Answer(answer), Some(class)) = (&mut failure, class) {
+        answer.message = format!("storage class {}, {}", class.as_str(), answer.message);
+    }
+    failure
+}
+
 /// Returns the length that an answer announces: nothing is read without knowing how much it is.
-fn announced(length: Option<i64>) -> Result<u64, Failure> {
+pub(super) fn announced(length: Option<i64>) -> Result<u64, Failure> {
     length
         .and_then(|length| u64::try_from(length).ok())
         .ok_or_else(|| Failure::Local("the store does not say how long the object is".to_owned()))

@@ -9,7 +9,7 @@ use super::request::{Asker, failed};
 use crate::error::{ErrorKind, Result};
 
 /// Objects a page has at most.
-const PAGE: i32 = 1000;
+pub(super) const PAGE: i32 = 1000;
 
 /// Where the next page of a listing begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,12 +18,14 @@ mod failure;
 mod get;
 mod limit;
 mod list;
+mod lock;
 mod multipart;
 mod options;
 mod pulse;
 mod put;
 mod request;
 mod tls;
+mod versions;
 
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -37,11 +39,13 @@ use explain::Place;
 use get::Read;
 use limit::{Pace, Permits};
 use list::Cursor;
+pub use lock::BucketLock;
 pub use options::{
     Addressing, CONNECTIONS_DEFAULT, LockMode, Patience, Role, S3Options, ServerSideEncryption,
 };
 pub use put::Creation;
 use request::Asker;
+pub use versions::Version;
 
 /// Threads that run connections: they move bytes and do not compute.
 const THREADS: usize = 2;
@@ -175,6 +179,46 @@ impl Client {
     /// Deletes an object. Succeeds when it was not there.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.wait(self.asker.delete(name))
+    }
+
+    /// Calls `each` for every version of every object whose name begins with `start`.
+    pub fn list_versions(
+        &self,
+        start: &str,
+        each: &mut dyn FnMut(Version) -> Result<()>,
+    ) -> Result<()> {
+        let mut cursor = Some(Cursor::default());
+        while let Some(place) = cursor {
+            let page = self.wait(self.asker.version_page(start, &place))?;
+            page.versions.into_iter().try_for_each(&mut *each)?;
+            cursor = page.next;
+        }
+        Ok(())
+    }
+
+    /// Deletes one version of an object; a deletion is undone so.
+    pub fn delete_version(&self, name: &str, version: &str) -> Result<()> {
+        self.wait(self.asker.delete_version(name, version))
+    }
+
+    /// Returns all bytes of the first object made under a name, whatever replaced or deleted it.
+    pub fn get_oldest(&self, name: &str, bytes_max: u64) -> Result<Content> {
+        self.wait(self.asker.get_oldest(name, bytes_max)).map(Content::from)
+    }
+
+    /// Returns until when an object may not be deleted.
+    pub fn locked_until(&self, name: &str) -> Result<Option<SystemTime>> {
+        self.wait(self.asker.locked_until(name))
+    }
+
+    /// Locks an object until `until`, which is not before the time it is locked to.
+    pub fn extend_lock(&self, name: &str, mode: LockMode, until: SystemTime) -> Result<()> {
+        self.wait(self.asker.extend_lock(name, mode, until))
+    }
+
+    /// Returns whether objects of the bucket can be locked, and are by themselves.
+    pub fn bucket_lock(&self) -> Result<BucketLock> {
+        self.wait(self.asker.bucket_lock())
     }
 
     /// Aborts uploads below the prefix that were left unfinished for more than a week, where the store

@@ -90,7 +90,7 @@ impl Asker {
                 _ => patience.attempts,
             };
             if number >= attempts {
-                return Outcome { result: Err(failure), uncertain };
+                return Outcome { result: Err(failure.after(number)), uncertain };
             }
             uncertain |= failure.is_uncertain();
             if verdict == Verdict::Refresh {
