@@ -12,7 +12,6 @@ use colvault_engine::id::{IndexId, PackId, SessionId};
 use colvault_engine::testing::{CrashBackend, FaultyBackend, RecordingBackend};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::support::s3::Bucket;
 use crate::support::{compare, quick};
 
 fn keys() -> Vec<(Space, Key)> {
@@ -145,13 +144,6 @@ fn a_directory_on_disk_keeps_the_promises() {
 #[test]
 fn memory_keeps_the_promises() {
     keeps_its_promises(&MemoryBackend::new());
-}
-
-/// Catches a bucket that is treated as a directory: other errors, other lengths, pages of listings.
-#[test]
-fn a_bucket_keeps_the_promises() {
-    let bucket = Bucket::new();
-    keeps_its_promises(&*bucket.direct());
 }
 
 /// Catches wrappers that pass something on wrongly: then tests with them prove nothing.

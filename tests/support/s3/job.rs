@@ -10,6 +10,8 @@ use super::{Bucket, location, with_keys};
 pub struct Job {
     pub place: Place,
     pub repository: String,
+    /// Whether the keys of the store are in the environment.
+    pub has_keys: bool,
     /// More of the environment.
     pub environment: Vec<(String, String)>,
 }
@@ -27,12 +29,18 @@ impl Job {
 
     fn at(repository: &str) -> Job {
         let repository = repository.to_owned();
-        Job { place: Place::quick(), repository, environment: Vec::new() }
+        Job { place: Place::quick(), repository, has_keys: true, environment: Vec::new() }
     }
 
     /// Sets a variable of the environment.
     pub fn set(mut self, name: &str, value: &str) -> Job {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Takes the keys of the store out of the environment: they are to be found elsewhere.
+    pub fn without_keys(mut self) -> Job {
+        self.has_keys = false;
         self
     }
 
