@@ -154,10 +154,10 @@ fn a_store_that_goes_silent_is_asked_again() {
 /// parent's record it reads more and says so.
 fn goes_on(kind: &str, report: &BackupReport) {
     match kind {
-        "DELETE leases" => assert!(report.snapshot.findings.is_empty()),
+        "DELETE leases" => assert!(report.repository_findings.is_empty()),
         "GET snapshots" => {
             assert!(has_finding(
-                &report.snapshot.findings.listed,
+                &report.repository_findings.listed,
                 FindingKind::DamagedObject,
                 "snapshots/"
             ));

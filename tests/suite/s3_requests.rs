@@ -262,7 +262,7 @@ fn a_new_host_reads_index_objects_alone_and_resumes() {
         let repository = host.open().unwrap();
         let loaded = repository.load_index(&NullObserver);
         repository.close();
-        (loaded.map(|_| ()), counted(&bucket.proxy.take()))
+        (loaded, counted(&bucket.proxy.take()))
     };
     let (loaded, counts) = load("new host");
     loaded.unwrap();
@@ -277,7 +277,8 @@ fn a_new_host_reads_index_objects_alone_and_resumes() {
     let get = || Rule::new(Fault::Drop).method("GET").path("/index/");
     bucket.proxy.add(get().after(half));
     let (loaded, _) = load("interrupted");
-    assert!(loaded.is_err());
+    let is_told = loaded.map_or(true, |report| !report.findings.is_empty());
+    assert!(is_told, "an index that could not be read to its end");
     bucket.proxy.clear();
     let (loaded, counts) = load("interrupted");
     loaded.unwrap();

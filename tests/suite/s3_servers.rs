@@ -141,7 +141,7 @@ fn a_clock_that_is_wrong_is_corrected() {
     proxy.add(Rule::new(Fault::skewed(date)).when(is_before));
     let seen = used(&job, &proxy);
     let refused = seen.iter().filter(|seen| seen.status == Some(403)).count();
-    assert!((2..=4).contains(&refused), "{refused} of {} in two runs", seen.len());
+    assert!(refused >= 2 && 2 * refused <= seen.len(), "{refused} of {}", seen.len());
 }
 
 /// The repository of a directory in a bucket on moto, for the engine.

@@ -52,6 +52,9 @@ impl Job {
     pub fn command(&self, line: &str) -> Command {
         let mut command = self.place.command(&self.line(line));
         with_keys(&mut command);
+        if !self.has_keys {
+            command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        }
         command
             .envs(self.environment.iter().map(|(name, value)| (name, self.place.unfolded(value))));
         command
