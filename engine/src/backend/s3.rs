@@ -48,6 +48,16 @@ impl S3Backend {
         })
     }
 
+    /// Returns what the user should know about the connection.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let options = self.client.options();
+        let mut warnings = Vec::new();
+        if options.insecure_tls {
+            warnings.push("the store's certificate is not checked: who is between can read and change everything");
+        }
+        warnings
+    }
+
     /// Creates an object of a random name twice and deletes it, to see what the store does.
     pub fn probe_create_only(&self) -> Result<CreateOnly> {
         let name = format!("{PROBES}/{}", SessionId(random()));
@@ -78,6 +88,11 @@ impl S3Backend {
     /// Says how many days new objects, but leases, may not be deleted.
     pub fn set_lock(&self, lock: Option<(LockMode, u32)>) {
         *self.lock.write().unwrap_or_else(std::sync::PoisonError::into_inner) = lock;
+    }
+
+    /// Says above which length an object goes up in parts; packs of the usual size do not.
+    pub fn set_parts_above(&self, bytes: u64) {
+        self.client.set_parts_above(bytes);
     }
 
     /// Undoes deletions in a bucket that keeps versions: of each object of a repository, but leases,

@@ -80,10 +80,8 @@ impl Action {
             | Action::CompleteUpload
             | Action::PutRetention => Request::Put,
             Action::List | Action::ListUploads | Action::ListVersions => Request::List,
-            Action::Get | Action::GetVersion | Action::GetRetention | Action::GetLockSettings => {
-                Request::Get
-            }
-            Action::Head => Request::Head,
+            Action::Get | Action::GetVersion | Action::GetLockSettings => Request::Get,
+            Action::Head | Action::GetRetention => Request::Head,
             Action::Delete | Action::DeleteVersion | Action::AbortUpload => Request::Delete,
         }
     }

@@ -126,7 +126,7 @@ impl Asker {
                     return;
                 }
                 pulse.hand_over(length, left == 0);
-                self.meter.count_bytes(length, 0);
+                self.line.meter.count_bytes(length, 0);
             }
         }
     }

@@ -50,11 +50,16 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connected> {
     })?;
     let credentials = credentials::chain(options, &found, &http, &region).await;
     if let Err(error) = credentials.get().await {
-        let what = match &options.role {
-            Some(role) => format!("credentials for the role {}", role.arn),
-            None => "credentials".to_owned(),
-        };
-        return Err(invalid(&what, no_credentials(&chain(&error))));
+        let found = chain(&error);
+        return Err(match &options.role {
+            Some(role) => {
+                let problem = format!(
+                    "it cannot be taken on; the permission sts:AssumeRole is needed, and that the role trusts who asks ({found})"
+                );
+                invalid(&format!("role {}", role.arn), problem)
+            }
+            None => invalid("credentials", no_credentials(&found)),
+        });
     }
     let http = if options.insecure_tls { tls::unchecked(options) } else { http };
     let mut config = aws_sdk_s3::config::Builder::from(&found)

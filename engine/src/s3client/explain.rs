@@ -41,6 +41,12 @@ impl Place {
                 (kind, format!("{meaning}{}", said(answer)))
             }
             Failure::Lost(problem) => (ErrorKind::Io, problem.clone()),
+            Failure::Untrusted(problem) if problem.contains("CaUsedAsEndEntity") => (
+                ErrorKind::Io,
+                format!(
+                    "the store shows the certificate of an authority as its own ({problem}); let that authority issue one for the store"
+                ),
+            ),
             Failure::Untrusted(problem) => (
                 ErrorKind::Io,
                 format!(
@@ -100,10 +106,14 @@ impl Place {
                 text(K::Full, "the store has no space left, or the quota is used up")
             }
             "ObjectLocked" => text(K::Refused, "it is locked by retention"),
-            "InvalidRequest" if answer.message.contains("Object Lock") => text(
-                K::Invalid,
-                "the bucket was made without object lock; it is switched on when a bucket is made",
-            ),
+            "InvalidRequest"
+                if answer.message.to_lowercase().replace(' ', "").contains("objectlock") =>
+            {
+                text(
+                    K::Invalid,
+                    "the bucket was made without object lock; it is switched on when a bucket is made",
+                )
+            }
             "InvalidStorageClass" => text(K::Invalid, "the store does not have this storage class"),
             "NotImplemented" | "MethodNotAllowed" => {
                 text(K::Unsupported, "the store does not support this")
@@ -122,6 +132,7 @@ impl Place {
             | "AccessDeniedException" => self.denied(action, answer),
             _ => match answer.status {
                 301 | 307 | 308 => (K::Invalid, self.elsewhere(answer)),
+                403 if answer.code.is_empty() && answer.clocks_differ() => (K::Io, clocks(answer)),
                 401 | 403 => self.denied(action, answer),
                 404 => text(K::NotFound, "it is not there"),
                 412 => text(K::AlreadyExists, "there is an object of that name"),
@@ -130,6 +141,10 @@ impl Place {
                 400 if answer.region.is_some() && action == Action::Head => {
                     (K::Invalid, self.elsewhere(answer))
                 }
+                400 if answer.code.is_empty() => text(
+                    K::Invalid,
+                    "the session token has expired, or the bucket is in another region",
+                ),
                 status => (K::Io, format!("the store answered with status {status}")),
             },
         }

@@ -85,6 +85,9 @@ const PASSING: [&str; 9] = [
     "XMinioServerNotInitialized",
 ];
 
+/// Stores allow for 15 minutes; this is surely not what is left of a correction.
+const SKEW: Duration = Duration::from_secs(600);
+
 /// Codes of credentials that were good.
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
 
@@ -148,7 +151,7 @@ impl Failure {
         };
         if attempts > 1 {
             let separator = if told.is_empty() { "" } else { ", " };
-            told.push_str(&format!("{separator}{attempts} times"));
+            told.push_str(&format!("{separator}tried {attempts} times"));
         }
         self
     }
@@ -216,6 +219,15 @@ impl Answer {
         }
     }
 
+    /// Whether the store's clock is so far from this one that requests are refused.
+    pub(super) fn clocks_differ(&self) -> bool {
+        let apart = |there: SystemTime| {
+            let now = SystemTime::now();
+            there.duration_since(now).or(now.duration_since(there)).unwrap_or_default()
+        };
+        self.date.is_some_and(|there| apart(there) > SKEW)
+    }
+
     fn verdict(&self) -> Verdict {
         let code = self.code.as_str();
         if EXPIRED.contains(&code) {
@@ -235,6 +247,9 @@ impl Answer {
             return Verdict::Final;
         }
         match self.status {
+            // HEAD has no body for a code. 400 is said to old tokens, and to what no try helps.
+            400 if code.is_empty() => Verdict::Refresh,
+            403 if code.is_empty() && self.clocks_differ() => Verdict::Clock,
             503 | 429 => Verdict::Slow,
             500 | 502 | 504 | 408 => Verdict::Again,
             _ => Verdict::Final,
@@ -244,10 +259,14 @@ impl Answer {
 
 /// Returns an error and what caused it in one line, each said once.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let line = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+    };
+    let mut text = line(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let more = cause.to_string();
+        let more = line(cause);
         if !text.contains(&more) {
             text.push_str(": ");
             text.push_str(&more);
@@ -300,6 +319,19 @@ mod tests {
         }
         assert_eq!(Failure::Lost(String::new()).verdict(), Again);
         assert_eq!(Failure::Untrusted(String::new()).verdict(), Final);
+    }
+
+    #[test]
+    fn answers_without_a_body_tell_by_status_and_clock() {
+        let head = |status, date| {
+            Failure::Answer(Answer { status, date: Some(date), ..Answer::default() }).verdict()
+        };
+        let now = SystemTime::now();
+        assert_eq!(head(400, now), Verdict::Refresh);
+        assert_eq!(head(403, now), Verdict::Final);
+        assert_eq!(head(403, now - Duration::from_secs(3600)), Verdict::Clock);
+        assert_eq!(head(403, now + Duration::from_secs(3600)), Verdict::Clock);
+        assert_eq!(head(404, now - Duration::from_secs(3600)), Verdict::Final);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Reading objects: whole, in part, their length.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
 use aws_sdk_s3::primitives::ByteStream;
+use tokio::task::{JoinError, JoinHandle};
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
@@ -12,7 +17,7 @@ use super::failure::{Failure, chain};
 use super::limit::pace;
 use super::pulse::Pulse;
 use super::put::with_customer_key;
-use super::request::{Asker, failed};
+use super::request::{Asker, Line, failed};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An answer that is not what was asked for, and will not be another time.
@@ -132,7 +137,7 @@ impl Asker {
                 same &= rest.is_empty();
                 place = end;
             };
-            self.each_piece(answer.body, wanted, pulse, compare).await?;
+            each_piece(&self.line, answer.body, wanted, pulse, compare).await?;
             Ok(same)
         });
         outcome.await.result.map_err(|failure| self.error(Action::Get, name, &failure))
@@ -143,43 +148,67 @@ impl Asker {
         &self,
         body: ByteStream,
         bytes: u64,
-        pulse: &Pulse,
+        pulse: &Arc<Pulse>,
     ) -> Result<Vec<u8>, Failure> {
         let waiting = self.permits.memory(bytes);
         // Who waits for others to be read is not stuck; a store may lose patience and is asked again.
         let _memory = keep_beating(pulse, waiting).await;
-        let mut all = Vec::with_capacity(bytes as usize);
-        self.each_piece(body, bytes, pulse, |piece| all.extend_from_slice(piece)).await?;
-        Ok(all)
+        let (line, pulse) = (Arc::clone(&self.line), Arc::clone(pulse));
+        // By a thread of the runtime: to wake this one for every few kilobytes costs more than the
+        // reading.
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::with_capacity(bytes as usize);
+            each_piece(&line, body, bytes, &pulse, |piece| all.extend_from_slice(piece)).await?;
+            Ok(all)
+        });
+        let lost = |error| Failure::Lost(format!("the reading ended: {error}"));
+        Ended(reading).await.unwrap_or_else(|error| Err(lost(error)))
     }
+}
 
-    /// Reads a body that must have `bytes`, not faster than the limit.
-    async fn each_piece(
-        &self,
-        mut body: ByteStream,
-        bytes: u64,
-        pulse: &Pulse,
-        mut each: impl FnMut(&[u8]),
-    ) -> Result<(), Failure> {
-        let mut received = 0;
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| {
-                Failure::Lost(format!("{received} of {bytes} bytes came: {}", chain(&error)))
-            })?;
-            pulse.beat();
-            let length = piece.len() as u64;
-            received += length;
-            if received > bytes {
-                break;
-            }
-            self.meter.count_bytes(0, length);
-            each(&piece);
-            pace(self.download.as_ref(), length, pulse).await;
+/// Work that ends when nobody waits for it any more.
+struct Ended<T>(JoinHandle<T>);
+
+impl<T> Future for Ended<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for Ended<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads a body that must have `bytes`, not faster than the limit.
+async fn each_piece(
+    line: &Line,
+    mut body: ByteStream,
+    bytes: u64,
+    pulse: &Pulse,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), Failure> {
+    let mut received = 0;
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| {
+            Failure::Lost(format!("{received} of {bytes} bytes came: {}", chain(&error)))
+        })?;
+        pulse.beat();
+        let length = piece.len() as u64;
+        received += length;
+        if received > bytes {
+            break;
         }
-        match received == bytes {
-            true => Ok(()),
-            false => Err(Failure::Lost(format!("{bytes} bytes were announced, {received} came"))),
-        }
+        line.meter.count_bytes(0, length);
+        each(&piece);
+        pace(line.download.as_ref(), length, pulse).await;
+    }
+    match received == bytes {
+        true => Ok(()),
+        false => Err(Failure::Lost(format!("{bytes} bytes were announced, {received} came"))),
     }
 }
 

@@ -7,7 +7,9 @@ use aws_sdk_s3::types::{
 };
 
 use super::action::Action;
+use super::customer_key;
 use super::options::LockMode;
+use super::put::with_customer_key;
 use super::request::{Asker, failed};
 use crate::error::{ErrorKind, Result};
 
@@ -24,18 +26,16 @@ impl Asker {
     /// Returns until when an object may not be deleted.
     pub(super) async fn locked_until(&self, name: &str) -> Result<Option<SystemTime>> {
         let key = self.key(name);
+        // By HEAD, which tells it to those who may know, and not by the request of its own, which fails
+        // in different ways for objects without a lock.
         let outcome = self.ask(Action::GetRetention, async |_| {
-            let request = self.s3.get_object_retention().bucket(&self.options.bucket).key(&key);
+            let request = self.s3.head_object().bucket(&self.options.bucket).key(&key);
+            let request = with_customer_key!(request, self);
             Box::pin(request.send()).await.map_err(failed)
         });
-        let answer = match outcome.await.result {
-            Ok(answer) => answer,
-            Err(failure) if failure.is("NoSuchObjectLockConfiguration") => return Ok(None),
-            // The bucket has none at all.
-            Err(failure) if failure.is("InvalidRequest") => return Ok(None),
-            Err(failure) => return Err(self.error(Action::GetRetention, name, &failure)),
-        };
-        let until = answer.retention.and_then(|retention| retention.retain_until_date);
+        let answer = outcome.await.result;
+        let answer = answer.map_err(|failure| self.error(Action::GetRetention, name, &failure))?;
+        let until = answer.object_lock_retain_until_date;
         Ok(until.and_then(|until| SystemTime::try_from(until).ok()))
     }
 

@@ -27,7 +27,8 @@ mod request;
 mod tls;
 mod versions;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use tokio::runtime::{Builder, Runtime};
@@ -44,7 +45,7 @@ pub use options::{
     Addressing, CONNECTIONS_DEFAULT, LockMode, Patience, Role, S3Options, ServerSideEncryption,
 };
 pub use put::Creation;
-use request::Asker;
+use request::{Asker, Line};
 pub use versions::Version;
 
 /// Threads that run connections: they move bytes and do not compute.
@@ -110,9 +111,12 @@ impl Client {
             customer_key,
             permits: Permits::new(options.connections, MEMORY),
             upload: options.upload_limit.map(Pace::new),
-            download: options.download_limit.map(Pace::new),
-            meter: Default::default(),
+            line: Arc::new(Line {
+                download: options.download_limit.map(Pace::new),
+                ..Line::default()
+            }),
             answered: AtomicBool::new(false),
+            parts_above: AtomicU64::new(put::ONE_PUT_MAX),
             options,
         };
         Ok(Client { asker, runtime: Some(runtime) })
@@ -135,7 +139,12 @@ impl Client {
 
     /// Returns what was asked of the store so far.
     pub fn traffic(&self) -> Traffic {
-        self.asker.meter.traffic()
+        self.asker.line.meter.traffic()
+    }
+
+    /// Says above which length an object goes up in parts, for what lets only small requests through.
+    pub fn set_parts_above(&self, bytes: u64) {
+        self.asker.parts_above.store(bytes, Ordering::Relaxed);
     }
 
     /// Creates an object from the parts in order; fails with `AlreadyExists` when there is one.

@@ -1,8 +1,11 @@
 //! Creating objects that were not there before.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::types::{ObjectLockMode, ServerSideEncryption as Sse, StorageClass};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ObjectLockMode, ServerSideEncryption as Sse, StorageClass,
+};
 use aws_smithy_types::base64;
 
 use super::action::Action;
@@ -12,7 +15,9 @@ use super::options::{LockMode, ServerSideEncryption};
 use super::request::{Asker, Outcome, failed};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Above this, an object goes up in parts.
+/// Above this, an object goes up in parts. Packs do not: one PUT of 64 MiB took the client 0.04 s of
+/// processor time, in four parts 0.055 s and six requests; four packs at once were as fast either way
+/// (s3s-fs on loopback, two cores). Several packs go up at the same time anyway.
 pub(super) const ONE_PUT_MAX: u64 = 512 << 20;
 
 /// How an object is to be created.
@@ -92,7 +97,7 @@ impl Asker {
         if creation.asks_first && self.find(name).await?.is_some() {
             return Err(taken(&self.place.location, name));
         }
-        if length(parts) > ONE_PUT_MAX {
+        if length(parts) > self.parts_above.load(Ordering::Relaxed) {
             return self.put_in_parts(name, parts, creation).await;
         }
         let outcome = self.put_at_once(name, parts, creation).await;
@@ -111,6 +116,8 @@ impl Asker {
             let request = request
                 .content_length(bytes as i64)
                 .checksum_crc32_c(&crc)
+                // Objects with retention are not taken without this header.
+                .set_checksum_algorithm(creation.lock.map(|_| ChecksumAlgorithm::Crc32C))
                 .set_if_none_match((!creation.asks_first).then(|| "*".to_owned()));
             let request = with_settings!(request, self, creation);
             let answer = self.sending(parts, pulse, async |body| {

@@ -1,6 +1,7 @@
 //! One request: sent, watched, and sent again where that may help.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -33,10 +34,18 @@ pub(super) struct Asker {
     pub(super) customer_key: Option<CustomerKey>,
     pub(super) permits: Permits,
     pub(super) upload: Option<Pace>,
-    pub(super) download: Option<Pace>,
-    pub(super) meter: Meter,
+    pub(super) line: Arc<Line>,
     /// Whether the store ever answered.
     pub(super) answered: AtomicBool,
+    /// Above this length an object goes up in parts.
+    pub(super) parts_above: AtomicU64,
+}
+
+/// What threads of the runtime share with those that ask.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) download: Option<Pace>,
+    pub(super) meter: Meter,
 }
 
 /// What came of a request in the end.
@@ -61,7 +70,7 @@ impl Asker {
     pub(super) async fn ask<T>(
         &self,
         action: Action,
-        attempt: impl AsyncFn(&Pulse) -> Result<T, Failure>,
+        attempt: impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
     ) -> Outcome<T> {
         let patience = &self.options.patience;
         let mut backoff = Backoff::new(patience.backoff_max);
@@ -108,13 +117,13 @@ impl Asker {
         &self,
         action: Action,
         is_retry: bool,
-        attempt: &impl AsyncFn(&Pulse) -> Result<T, Failure>,
+        attempt: &impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let _connection = self.permits.connection().await;
         // Asked for here, so that a slow answer of who gives them does not look like a slow store.
         self.credentials.get().await.map_err(|error| Failure::of_credentials(&error))?;
-        self.meter.count(action.class(), is_retry);
-        let pulse = Pulse::new();
+        self.line.meter.count(action.class(), is_retry);
+        let pulse = Arc::new(Pulse::new());
         let stalled = self.options.patience.stalled;
         let result = pulse.watch(stalled, attempt(&pulse)).await.unwrap_or_else(|| {
             Err(Failure::Lost(format!("nothing moved for {} s", stalled.as_secs_f64())))
