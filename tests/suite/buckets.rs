@@ -67,10 +67,11 @@ fn what_is_asked_of_the_store_is_told() {
         let forecast = told(&planned["forecast"]["traffic"]);
         let backed_up = json(0, "backup -r BUCKET @/source --ignore-ctime");
         let made = told(&backed_up["traffic"]);
-        // Within one or two: what a plan learns of the index a backup need not ask again.
+        // What a plan learns of the index a backup need not ask again; of a file that is read once more,
+        // being too fresh, nothing may be new: then two packs and an index object are not written.
         for (class, number) in &made {
             let expected = forecast[class];
-            assert!(number.abs_diff(expected) <= 2, "{night}: {forecast:?}, then {made:?}");
+            assert!(number.abs_diff(expected) <= 3, "{night}: {forecast:?}, then {made:?}");
         }
         let text = run(&place, &bucket, 0, "plan -r BUCKET @/source");
         assert!(text.out.contains("\nrequests of the backup, an estimate: "), "{}", text.out);
