@@ -35,7 +35,8 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The repository: a directory, or s3://BUCKET[/PREFIX] [env: COLVAULT_REPOSITORY]
+    /// The repository: a directory, or s3://BUCKET[/PREFIX], whose options colvault --help lists [env:
+    /// COLVAULT_REPOSITORY]
     #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub repo: Option<String>,
 

@@ -34,7 +34,8 @@ impl Context<'_> {
             Some(cache) => CachePlace::Directory(cache.path.join(format!("{id}"))),
             None => CachePlace::Memory,
         };
-        let repository = Repository::open(store.backend(), place)?;
+        let repository = Repository::open(store.backend(), place);
+        let repository = repository.map_err(|error| store.explain(error))?;
         store.apply(&repository.config().store);
         Ok(repository)
     }

@@ -5,16 +5,32 @@ use std::sync::Arc;
 use colvault_engine::backend::{Backend, LocalBackend};
 #[cfg(feature = "s3")]
 use colvault_engine::backend::{CreateOnly, S3Backend};
-use colvault_engine::error::ErrorKind;
+use colvault_engine::error::{Error, ErrorKind};
 #[cfg(feature = "s3")]
 use colvault_engine::format::config::ObjectLockMode;
-use colvault_engine::format::config::{CreateOnlyFact, StoreFacts};
+use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts};
 use colvault_engine::repository::read_config;
 #[cfg(feature = "s3")]
-use colvault_engine::s3client::LockMode;
+use colvault_engine::s3client::{BucketLock, LockMode};
 
 use crate::exit::Failure;
 use crate::settings::{Location, Settings};
+
+/// Said where there is no bucket.
+const NO_BUCKET: &str =
+    "make the bucket with the store's own tools (docs/S3.md says how), or correct the name";
+
+/// Said where there is a bucket and nothing in it.
+const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none";
+
+/// Said where objects cannot be locked.
+#[cfg(feature = "s3")]
+const NO_LOCK: &str = "object lock wants versioning and is switched on when a bucket is made (docs/S3.md); make one with it, or leave \
+     --object-lock out";
+
+/// Said where a bucket cannot be reached or used.
+const WRONG_WAY: &str = "docs/S3.md has the settings: s3.endpoint, s3.region, where access keys come from, which permissions \
+     are needed";
 
 /// A store that may hold a repository.
 pub enum Store {
@@ -57,7 +73,22 @@ impl Store {
                 Ok(Store::Directory(Arc::new(LocalBackend::create(path)?)))
             }
             (Err(error), _) if error.kind() == ErrorKind::NoRepository => Ok(store),
-            (Err(error), _) => Err(error.into()),
+            (Err(error), _) => Err(store.explain(error)),
+        }
+    }
+
+    /// Says what to do about an error of the store, where its kind does not say it.
+    pub fn explain(&self, error: Error) -> Failure {
+        let is_bucket = !matches!(self, Store::Directory(_));
+        let kind = error.kind();
+        let has_no_bucket = error.problem().contains("there is no bucket");
+        let failure = Failure::from(error);
+        match kind {
+            _ if !is_bucket => failure,
+            ErrorKind::NoRepository if has_no_bucket => failure.with_hint(NO_BUCKET),
+            ErrorKind::NoRepository => failure.with_hint(NOT_CREATED),
+            ErrorKind::Io | ErrorKind::Invalid => failure.with_hint(WRONG_WAY),
+            _ => failure,
         }
     }
 
@@ -75,10 +106,27 @@ impl Store {
         match self {
             Store::Directory(_) => Ok(CreateOnlyFact::Kept),
             #[cfg(feature = "s3")]
-            Store::Bucket(backend) => Ok(match backend.probe_create_only()? {
-                CreateOnly::Kept => CreateOnlyFact::Kept,
-                CreateOnly::Ignored => CreateOnlyFact::Ignored,
-            }),
+            Store::Bucket(backend) => {
+                Ok(match backend.probe_create_only().map_err(|error| self.explain(error))? {
+                    CreateOnly::Kept => CreateOnlyFact::Kept,
+                    CreateOnly::Ignored => CreateOnlyFact::Ignored,
+                })
+            }
+        }
+    }
+
+    /// Returns how objects are going to be locked: as asked, or as the bucket does it by itself.
+    ///
+    /// Fails with `Refused` when they are to be locked and the bucket cannot.
+    pub fn lock(&self, asked: Option<ObjectLock>) -> Result<Option<ObjectLock>, Failure> {
+        match self {
+            Store::Directory(_) => Ok(None),
+            #[cfg(feature = "s3")]
+            Store::Bucket(backend) => lock_of(asked, backend.bucket_lock(), backend.location())
+                .map_err(|error| match error.kind() {
+                    ErrorKind::Refused => Failure::from(error).with_hint(NO_LOCK),
+                    _ => self.explain(error),
+                }),
         }
     }
 
@@ -94,14 +142,63 @@ impl Store {
                     CreateOnlyFact::Kept => CreateOnly::Kept,
                     CreateOnlyFact::Ignored => CreateOnly::Ignored,
                 });
-                backend.set_lock(facts.object_lock.map(|lock| {
-                    let mode = match lock.mode {
-                        ObjectLockMode::Governance => LockMode::Governance,
-                        ObjectLockMode::Compliance => LockMode::Compliance,
-                    };
-                    (mode, lock.days)
+                backend.set_lock(facts.object_lock.map(|lock| match lock.mode {
+                    ObjectLockMode::Governance => (LockMode::Governance, lock.days),
+                    ObjectLockMode::Compliance => (LockMode::Compliance, lock.days),
                 }));
             }
         }
+    }
+}
+
+/// Decides how objects are locked, from what is asked for and what the bucket says of itself.
+#[cfg(feature = "s3")]
+fn lock_of(
+    asked: Option<ObjectLock>,
+    found: Result<BucketLock, Error>,
+    location: String,
+) -> Result<Option<ObjectLock>, Error> {
+    match (asked, found) {
+        (Some(lock), Ok(found)) if found.is_enabled => Ok(Some(lock)),
+        // Some stores take the wish and do not fulfil it.
+        (Some(_), Ok(_)) => {
+            let problem = "a bucket with object lock expected, this one has none";
+            Err(Error::new(ErrorKind::Refused, location, problem))
+        }
+        (Some(_), Err(error)) => Err(error),
+        (None, Ok(BucketLock { is_enabled: true, default: Some((mode, days)) })) => {
+            let mode = match mode {
+                LockMode::Governance => ObjectLockMode::Governance,
+                LockMode::Compliance => ObjectLockMode::Compliance,
+            };
+            Ok(Some(ObjectLock { mode, days }))
+        }
+        // Nobody asked, and who may not ask the bucket does not have to.
+        (None, _) => Ok(None),
+    }
+}
+
+#[cfg(all(test, feature = "s3"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_locked_as_asked_or_as_the_bucket_does() {
+        let asked = Some(ObjectLock { mode: ObjectLockMode::Compliance, days: 3 });
+        let by_itself = Some(ObjectLock { mode: ObjectLockMode::Governance, days: 30 });
+        let default = Some((LockMode::Governance, 30));
+        let none = BucketLock::default();
+        let able = BucketLock { is_enabled: true, default: None };
+        let locks = BucketLock { is_enabled: true, default };
+        let of = |asked, found| lock_of(asked, Ok(found), "s3://b".into()).map_err(|e| e.kind());
+        assert_eq!(of(asked, able), Ok(asked));
+        assert_eq!(of(asked, locks), Ok(asked));
+        assert_eq!(of(asked, none), Err(ErrorKind::Refused));
+        assert_eq!(of(None, none), Ok(None));
+        assert_eq!(of(None, able), Ok(None));
+        assert_eq!(of(None, locks), Ok(by_itself));
+        let denied = || Err(Error::new(ErrorKind::Io, "x", "access denied"));
+        assert!(lock_of(asked, denied(), "s3://b".into()).is_err());
+        assert_eq!(lock_of(None, denied(), "s3://b".into()).unwrap(), None);
     }
 }

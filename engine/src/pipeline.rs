@@ -416,7 +416,11 @@ impl ChunkStore<'_> {
         let PackBuffer { kind, mut bytes, places } = pack;
         bytes.extend_from_slice(&encode_trailer(&places));
         let id = PackId(hash_stored(&[&bytes]));
-        self.repository.backend().put_new(&Key::Pack(id), &[&bytes])?;
+        let (backend, key) = (self.repository.backend(), Key::Pack(id));
+        match kind {
+            ChunkKind::Data => backend.put_new_data(&key, &[&bytes])?,
+            ChunkKind::Meta => backend.put_new(&key, &[&bytes])?,
+        }
         self.packs.fetch_add(1, Ordering::Relaxed);
         bytes.clear();
         lock(&self.spare).push(bytes);

@@ -173,6 +173,82 @@ fn what_is_not_understood_is_told() {
     Ran::of("snapshots", command.output().unwrap()).ended(0).silent();
 }
 
+/// Catches a bucket that is named wrongly and taken for a directory or for another bucket, a repository
+/// that is made in one without a word about encryption, settings that do not go together, and keys in a
+/// name that are shown.
+#[test]
+fn a_bucket_that_makes_no_sense_is_told() {
+    let place = Place::quick();
+    let mut told = Transcript::new(&place);
+    for line in [
+        "snapshots -r s3://",
+        "snapshots -r s3:/x",
+        "snapshots -r s3:bucket",
+        "snapshots -r s3://Bad_Bucket/prefix",
+        "snapshots -r s3://bucket/../other",
+        "snapshots -r S3://bucket",
+        "snapshots -r s3:ftp://host/bucket",
+        "snapshots -r s3:https://host",
+        "init -r s3://bucket/prefix",
+        "init -r @/repository --object-lock 30",
+        "init -r s3://bucket --encryption aes",
+        "snapshots -r s3:http://one/bucket --s3-endpoint http://other",
+        "snapshots -r s3://bucket --s3-endpoint other:9000",
+        "snapshots -r s3://bucket --s3-sse customer",
+        "snapshots -r s3://bucket --s3-kms-key mine",
+        "snapshots -r s3://bucket --s3-data-class GLACIER",
+        "snapshots -r s3://bucket --s3-connections 0",
+    ] {
+        assert_eq!(told.run(2, line).out, "");
+    }
+    // In a line, @ is this place.
+    let mut command = place.program();
+    command.args(["snapshots", "-r", "s3:https://AKIA:s3cr3t@host/bucket"]);
+    let ran = Ran::of("keys in a name", command.output().unwrap()).ended(2);
+    let ran = ran.complains("an endpoint holds no access keys");
+    assert!(!ran.err.contains("s3cr3t"), "{}", ran.err);
+    told.compare("buckets.txt");
+    assert!(names(&place.path("")).iter().all(|name| !name.starts_with("s3")), "no such directory");
+}
+
+/// Catches a store that cannot be reached, or that nobody has credentials for, and that is taken for an
+/// empty one, or asked forever.
+#[test]
+fn a_bucket_that_cannot_be_reached_is_told() {
+    let place = Place::quick();
+    write(place.path("source/file"), "content");
+    // Nothing listens there.
+    let closed = "s3:http://127.0.0.1:1/bucket/prefix";
+    let run = |code, line: &str, keys: bool| {
+        let mut command = place.command(&format!("{line} --s3-attempts 2 --s3-backoff-max 1"));
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        if keys {
+            command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+        }
+        Ran::of(line, command.output().unwrap()).ended(code)
+    };
+    for command in [
+        "init --encryption none",
+        "backup @/source",
+        "snapshots",
+        "ls latest",
+        "restore latest --target @/t",
+        "check",
+        "stats",
+    ] {
+        let ran = run(1, &format!("{command} -r {closed}"), true);
+        ran.complains("s3://bucket/prefix/config: cannot read").complains("hint: docs/S3.md");
+    }
+    let planned = run(3, &format!("plan @/source -r {closed}"), true);
+    let planned = planned.complains("would be refused: s3://bucket/prefix/config: cannot read");
+    assert!(planned.out.contains("forecast:"), "{}", planned.out);
+    run(1, &format!("snapshots -r {closed}"), false).complains("no credentials");
+    // Whoever switches the check of certificates off is told so each time.
+    let warned = run(1, "snapshots -r s3:https://127.0.0.1:1/bucket --s3-insecure-tls", true);
+    warned.complains("warning: certificates of the store are not verified");
+    assert!(!place.path("t").exists());
+}
+
 /// Catches a repository that is made where something else is, deleted or overwritten content of
 /// others, and a missing, foreign, newer or damaged repository taken for a good one: 10, 13, 20.
 #[test]
@@ -200,10 +276,8 @@ fn what_is_no_usable_repository_is_told() {
     assert!(names(&place.path("empty")).is_empty(), "nothing is made of options without sense");
     assert_eq!(listing(&place.path("foreign")), foreign, "nothing was touched");
     assert_eq!(fs::read(place.path("a-file")).unwrap(), b"not a directory");
-    for scheme in ["s3://bucket/prefix", "s3:https://host/bucket", "sftp://host/x"] {
-        told.run(13, &format!("snapshots -r {scheme}"));
-        place.expect(13, &format!("init -r {scheme}"));
-    }
+    told.run(13, "snapshots -r sftp://host/x");
+    place.expect(13, "init -r sftp://host/x");
 
     told.run(0, "init -r @/repository");
     place.expect(0, "backup -r @/repository @/source");

@@ -8,6 +8,7 @@
 mod support;
 
 mod backend_contract;
+mod buckets;
 mod cli;
 mod concurrent;
 mod crash;

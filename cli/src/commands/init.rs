@@ -53,7 +53,7 @@ pub struct InitArgs {
     encryption: Option<EncryptionAs>,
 
     /// Lock all objects in the bucket against being deleted or replaced, for so many days from their
-    /// creation on; the bucket has to have been created with object lock
+    /// creation on; the bucket has to have object lock. Without this, as the bucket does by itself
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     object_lock: Option<u32>,
 
@@ -124,14 +124,15 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
     let store = Store::create(&location, context.settings)?;
+    options.store.object_lock = store.lock(options.store.object_lock)?;
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {
         context.output.event(Event::Warning(NOT_CREATE_ONLY));
     }
     store.apply(&options.store);
     let backend = store.backend();
-    Repository::create(&*backend, &options)?;
-    let config = read_config(&*backend)?;
+    let created = Repository::create(&*backend, &options).and_then(|_| read_config(&*backend));
+    let config = created.map_err(|error| store.explain(error))?;
     context.output.created(&Created {
         location: &location.shown(),
         is_bucket: matches!(location, Location::Bucket(_)),

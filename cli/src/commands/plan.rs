@@ -1,20 +1,22 @@
 //! `colvault plan`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use colvault_engine::backup::BackupOptions;
 use colvault_engine::error::ErrorKind;
+use colvault_engine::format::config::{Config, CreateOnlyFact};
 use colvault_engine::pattern::Patterns;
-use colvault_engine::plan::plan;
+use colvault_engine::plan::{Forecast, plan};
 use colvault_engine::repository::Repository;
 use colvault_engine::source::SourceTree;
 use colvault_engine::source::columnstore::programs;
 use colvault_engine::source::file_system::{FileSystem, file_system};
+use colvault_engine::traffic::Traffic;
 
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
-use crate::output::Planned;
+use crate::output::{Planned, Requests};
 use crate::source::{NOT_CONFIRMED, Source, SourceArgs, refuse_own_directories};
 
 /// Say what a backup would do, and what speaks against it: nothing is written but the index cache
@@ -71,10 +73,15 @@ pub fn run(args: &PlanArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         let failure = Failure::new(ErrorKind::Refused, "record", problem);
         obstacles.push(failure.with_hint(NOT_CONFIRMED));
     }
+    let requests = repository.as_ref().and_then(|repository| {
+        let own = repository.backend().traffic()?;
+        Some(Requests { own, of_backup: forecast(&report.forecast, &own, repository.config()) })
+    });
     let target = repository.map(|repository| {
-        let location = PathBuf::from(repository.backend().location());
+        let location = repository.backend().location();
         repository.close();
-        (location.display().to_string(), file_system(&location).ok())
+        let directory = context.settings.directory().ok().flatten();
+        (location, directory.and_then(|directory| file_system(&directory).ok()))
     });
     watch.add(&report.findings);
     let findings = watch.findings();
@@ -91,6 +98,7 @@ pub fn run(args: &PlanArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         programs: &programs,
         file_systems: &file_systems,
         repository: target.as_ref(),
+        requests: requests.as_ref(),
         obstacles: &obstacles,
         findings: &findings,
         elapsed,
@@ -125,8 +133,78 @@ fn stand_apart(source: &Source, exclude: &Patterns, context: &Context<'_>) -> Re
     refuse_own_directories(&source.trees, exclude, directory.as_deref(), cache)
 }
 
+/// Packs that an index object names, roughly: it is written when enough chunks wait for one.
+const PACKS_OF_AN_INDEX: u64 = 8;
+
+/// Estimates what a backup asks of the store: what the plan asked of it to begin with, and what is to be
+/// written.
+fn forecast(forecast: &Forecast, own: &Traffic, config: &Config) -> Traffic {
+    let stored = forecast.stored_bytes.unwrap_or(forecast.bytes_to_read);
+    // The last pack of each kind is not full; manifests come with whatever is read.
+    let packs = match forecast.bytes_to_read {
+        0 => 0,
+        _ => stored.div_ceil(config.pack_bytes.into()).max(1) + 1,
+    };
+    let indexes = packs.div_ceil(PACKS_OF_AN_INDEX);
+    // A lease and the snapshot.
+    let puts = packs + indexes + 2;
+    let asks_first = config.store.create_only == CreateOnlyFact::Ignored;
+    Traffic {
+        puts,
+        // Uploads that were left behind, features that the repository lacks, and before the commit
+        // those it has.
+        lists: own.lists + 3,
+        gets: own.gets,
+        heads: own.heads + if asks_first { puts } else { 0 },
+        // The lease.
+        deletes: 1,
+        retries: 0,
+        sent: stored,
+        received: own.received,
+    }
+}
+
 /// Returns the file system each component is on; one that cannot be examined is left out.
 fn file_systems(trees: &[SourceTree]) -> Vec<(String, FileSystem)> {
     let of = |tree: &SourceTree| Some((tree.component.clone(), file_system(&tree.base).ok()?));
     trees.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use colvault_engine::format::config::{CutterParameters, SlotParameters, StoreFacts};
+    use colvault_engine::id::RepositoryId;
+
+    #[test]
+    fn an_estimate_has_what_a_plan_asks_and_what_is_written() {
+        let mut config = Config {
+            repository: RepositoryId([0; 16]),
+            id_key: String::new(),
+            cutter: CutterParameters::default(),
+            slots: SlotParameters::default(),
+            pack_bytes: 10,
+            encryption: String::new(),
+            created: String::new(),
+            program: String::new(),
+            store: StoreFacts::default(),
+        };
+        let own = Traffic { lists: 5, gets: 3, received: 7, ..Traffic::default() };
+        let of = |bytes_to_read, stored_bytes, config: &Config| {
+            let known = Forecast { bytes_to_read, stored_bytes, ..Forecast::default() };
+            forecast(&known, &own, config)
+        };
+        // Nothing to read: a lease and a snapshot.
+        let idle = of(0, Some(0), &config);
+        assert_eq!((idle.puts, idle.lists, idle.gets, idle.deletes), (2, 8, 3, 1));
+        assert_eq!((idle.sent, idle.received, idle.heads), (0, 7, 0));
+        // 100 bytes stored are ten packs, one of manifests, two index objects.
+        assert_eq!(of(1000, Some(100), &config).puts, 2 + 10 + 1 + 2);
+        // Little is a pack all the same; what is not known may be as much as is read.
+        assert_eq!(of(1000, Some(0), &config).puts, 2 + 1 + 1 + 1);
+        assert_eq!(of(95, None, &config), of(95, Some(95), &config));
+        // A store that has to be asked first is asked for each.
+        config.store.create_only = CreateOnlyFact::Ignored;
+        assert_eq!(of(1000, Some(100), &config).heads, 15);
+    }
 }

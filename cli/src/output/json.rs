@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use colvault_engine::finding::{Finding, FindingKind, Findings};
-use colvault_engine::format::config::{CutterParameters, SlotParameters, StoreFacts};
+use colvault_engine::format::config::{CutterParameters, ObjectLock, SlotParameters, StoreFacts};
 use colvault_engine::format::manifest::Node;
 use colvault_engine::format::snapshot::{
     BackupStats, Counts, CredentialRecord, LeftOutRecord, Proof, RecipeStats, Snapshot,
@@ -93,9 +93,24 @@ struct Initialized<'a> {
     slots: &'a SlotParameters,
     /// What is known of the store; only in a bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<&'a StoreFacts>,
+    store: Option<StoreFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<TrafficFields>,
+}
+
+/// What is known of a store.
+#[derive(Debug, Serialize)]
+struct StoreFields {
+    /// `kept` or `ignored`: what it does with a write that is to create and never to replace.
+    create_only: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_lock: Option<ObjectLock>,
+}
+
+impl From<&StoreFacts> for StoreFields {
+    fn from(facts: &StoreFacts) -> Self {
+        StoreFields { create_only: facts.create_only.name(), object_lock: facts.object_lock }
+    }
 }
 
 /// `summary`: what came of a command.
@@ -392,7 +407,7 @@ impl Output for Json {
             pack_bytes: created.config.pack_bytes,
             chunker: &created.config.cutter,
             slots: &created.config.slots,
-            store: created.is_bucket.then_some(&created.config.store),
+            store: created.is_bucket.then(|| (&created.config.store).into()),
             traffic: created.traffic.map(TrafficFields::from),
         }));
     }

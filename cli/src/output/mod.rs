@@ -54,6 +54,15 @@ pub struct Created<'a> {
     pub traffic: Option<Traffic>,
 }
 
+/// What is asked of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// By the plan.
+    pub own: Traffic,
+    /// By the backup, an estimate.
+    pub of_backup: Traffic,
+}
+
 /// A backup that was planned.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned<'a> {
@@ -79,6 +88,8 @@ pub struct Planned<'a> {
     pub file_systems: &'a [(String, FileSystem)],
     /// Where the repository is, and its file system; `None` without one.
     pub repository: Option<&'a (String, Option<FileSystem>)>,
+    /// What is asked of the store, where that costs anything.
+    pub requests: Option<&'a Requests>,
     /// Why the backup would be refused.
     pub obstacles: &'a [Failure],
     /// What was found.

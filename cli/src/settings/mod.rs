@@ -28,6 +28,7 @@ use colvault_engine::s3client::S3Options;
 #[cfg(feature = "s3")]
 use location::BucketLocation;
 pub use location::Location;
+use s3::HEADING as S3_HEADING;
 pub use s3::{S3Args, StorageClasses};
 pub use table::{Kind, Setting};
 use value::Said;
@@ -226,7 +227,22 @@ fn definition() -> Command {
                 .hide_possible_values(true)
         });
     }
-    command
+    without_repetition(command)
+}
+
+/// Leaves the options of buckets out of the help of each command: that of the program lists them.
+fn without_repetition(command: Command) -> Command {
+    let of_buckets = |argument: &&Arg| {
+        let heading = argument.get_help_heading();
+        heading.is_some_and(|heading| heading == S3_HEADING)
+    };
+    let hidden: Vec<Arg> = command.get_arguments().filter(of_buckets).cloned().collect();
+    let hidden: Vec<Arg> = hidden.into_iter().map(|argument| argument.hide(true)).collect();
+    let names: Vec<String> =
+        command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| command.args(hidden.clone()))
+    })
 }
 
 fn with_default(

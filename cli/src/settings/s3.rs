@@ -18,10 +18,13 @@ use super::location::BucketLocation;
 #[cfg(feature = "s3")]
 use crate::exit::Failure;
 
+/// What their options stand below in the help.
+pub const HEADING: &str = "Repositories in S3 buckets (docs/S3.md)";
+
 /// Options of repositories in buckets.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[cfg_attr(not(feature = "s3"), allow(dead_code))]
-#[command(next_help_heading = "Repositories in S3 buckets, docs/S3.md (--help shows all)")]
+#[command(next_help_heading = HEADING)]
 pub struct S3Args {
     /// The store, as http(s)://HOST[:PORT], where it is not AWS
     #[arg(long, global = true, value_name = "URL", hide_short_help = true,
@@ -171,7 +174,8 @@ pub struct StorageClasses<'a> {
 impl S3Args {
     /// Returns the storage classes of new objects.
     pub fn classes(&self) -> StorageClasses<'_> {
-        StorageClasses { data: self.s3_data_class.as_deref(), other: self.s3_class.as_deref() }
+        let (data, other) = (self.s3_data_class.as_deref(), self.s3_class.as_deref());
+        StorageClasses { data: data.or(other), other }
     }
 }
 

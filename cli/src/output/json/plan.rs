@@ -12,6 +12,7 @@ use colvault_engine::source::file_system::FileSystem;
 use serde::Serialize;
 
 use crate::output::Planned;
+use crate::output::traffic::TrafficFields;
 use crate::settings::{Kind, Origin, Value};
 
 /// `setting`: one of them, what it came to and where that was said.
@@ -113,6 +114,9 @@ pub struct PlanSummary<'a> {
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
     total_duration: f64,
+    /// What the plan itself asked of the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,6 +165,9 @@ struct ForecastLine<'a> {
     bytes_to_read: u64,
     bytes_stored: Option<u64>,
     seconds: Option<f64>,
+    /// What would be asked of the store, where that costs anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficFields>,
 }
 
 #[derive(Debug, Serialize)]
@@ -232,6 +239,7 @@ pub fn summary<'a>(planned: &Planned<'a>) -> PlanSummary<'a> {
             bytes_to_read: report.forecast.bytes_to_read,
             bytes_stored: report.forecast.stored_bytes,
             seconds: report.forecast.seconds,
+            traffic: planned.requests.map(|requests| requests.of_backup.into()),
         },
         repository: planned.repository.map(|(location, found)| RepositoryLine {
             location,
@@ -249,6 +257,7 @@ pub fn summary<'a>(planned: &Planned<'a>) -> PlanSummary<'a> {
         findings: &planned.findings.counts,
         num_findings: planned.findings.total(),
         total_duration: planned.elapsed.as_secs_f64(),
+        traffic: planned.requests.map(|requests| requests.own.into()),
     }
 }
 

@@ -11,7 +11,7 @@ use colvault_engine::source::columnstore::LEFT_TO_THE_RECORD;
 use colvault_engine::source::file_system::{Cloning, FileSystem};
 
 use crate::output::table::{Align, Table};
-use crate::output::{Planned, reload};
+use crate::output::{Planned, Requests, reload, traffic};
 use crate::settings::Value;
 use crate::units::{bytes, count, counted, duration};
 
@@ -257,14 +257,27 @@ fn cost(planned: &Planned<'_>) -> Vec<String> {
             ));
             lines.extend(short_of_space(&report.forecast, file_system.free_bytes));
         }
+        Some((location, None)) if planned.requests.is_some() => {
+            lines.push(format!("space at {location}: as much as the bucket takes"));
+        }
         Some((location, None)) => lines.push(format!("space at {location}: not known")),
         None => lines.push("space: no repository to look at (-r REPOSITORY)".to_owned()),
     }
+    lines.extend(planned.requests.map(requests));
     lines.push(format!(
         "planned in {}; nothing was written but the index cache",
         duration(planned.elapsed)
     ));
     lines
+}
+
+/// What a backup would ask of the store, and what the plan did.
+fn requests(requests: &Requests) -> String {
+    format!(
+        "requests of the backup, an estimate: {}; this plan took {}",
+        traffic::classes(&requests.of_backup),
+        traffic::classes(&requests.own)
+    )
 }
 
 fn estimate(forecast: &Forecast, switches_slots: bool) -> String {
