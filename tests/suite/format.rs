@@ -16,7 +16,7 @@ use colvault_engine::format::names::{self, Column, Table};
 use colvault_engine::format::pack::{
     FOOTER_LEN, Place, decode_footer, decode_trailer, encode_trailer,
 };
-use colvault_engine::format::recipe::{Recipe, content_hash};
+use colvault_engine::format::recipe::Recipe;
 use colvault_engine::format::segment::{CompressedFacts, SegmentFacts};
 use colvault_engine::format::{
     ChunkKind, FEATURE_RECIPES, FEATURE_ZSTD, Header, ObjectKind, feature_bits, open_record,
@@ -232,7 +232,6 @@ fn a_recipe_is_as_documented() {
     let recipe = Recipe {
         packer: Packer::SnappyV1.number(),
         payload_length: 10,
-        content: content_hash(b"colvault", &key),
         blocks: vec![Extent::Chunk { id: colvault_chunk(), length: 8 }],
         padding: vec![Extent::Zero { length: 8192 - 19 }],
     };

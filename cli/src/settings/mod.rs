@@ -441,4 +441,22 @@ mod tests {
             assert_eq!(line.globals.no_cache, expected, "{words:?}");
         }
     }
+
+    #[test]
+    fn options_of_buckets_hold_for_commands_whose_help_does_not_list_them() {
+        for words in [
+            &["colvault", "--s3-class", "A", "check"][..],
+            &["colvault", "check", "--s3-class", "A"],
+            &["colvault", "--s3-class", "B", "check", "--s3-class=A"],
+        ] {
+            let line = CommandLine::parse(words.iter().map(OsString::from)).unwrap();
+            assert_eq!(line.globals.s3.classes().data, Some("A"), "{words:?}");
+        }
+        let mut root = definition();
+        root.build();
+        let help = |command: &mut Command| command.render_long_help().to_string();
+        assert!(help(&mut root).contains("--s3-class"));
+        let check = root.find_subcommand_mut("check").unwrap();
+        assert!(!help(check).contains("--s3-class"));
+    }
 }

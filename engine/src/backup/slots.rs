@@ -13,7 +13,7 @@ use crate::columnstore::segment::{Packing, SLOT_HEAD_BYTES, SlotHead};
 use crate::compress::Compressor;
 use crate::error::Result;
 use crate::format::extent::Extent;
-use crate::format::recipe::{Recipe, content_hash};
+use crate::format::recipe::Recipe;
 use crate::format::snapshot::RecipeStats;
 use crate::id::ChunkId;
 use crate::packer::{Pack, Packer, unpack};
@@ -176,7 +176,6 @@ impl<'a> SlotStore<'a> {
             let recipe = Recipe {
                 packer: packer.number(),
                 payload_length: head.length,
-                content: content_hash(&kept.unpacked, self.repository.id_key()),
                 blocks: blocks.extents,
                 padding: padding.extents,
             };
@@ -199,9 +198,10 @@ impl<'a> SlotStore<'a> {
     ) -> Option<Packer> {
         let likely = guess.packer.filter(|packer| packer.packing() == packing);
         let others = Packer::all_of(packing).iter().copied().filter(|other| Some(*other) != likely);
-        likely.into_iter().chain(others).find(|packer| {
-            self.packers.pack(*packer, &kept.unpacked, &mut kept.payload) && kept.payload == payload
-        })
+        likely
+            .into_iter()
+            .chain(others)
+            .find(|packer| self.packers.gives(*packer, &kept.unpacked, payload, &mut kept.payload))
     }
 
     fn blocks(&self, width: u64, kept: &mut Kept, parts: &mut Parts) -> Result<()> {

@@ -26,16 +26,6 @@ pub const PADDING_PARTS_MAX: usize = 2;
 /// The checksum that ends a recipe's stored form, in bytes.
 const CHECK_LEN: usize = 16;
 
-/// The beginning of the keyed hash of unpacked bytes.
-pub type ContentHash = [u8; 16];
-
-/// Returns what unpacked bytes hash to. Cost: one pass.
-pub fn content_hash(unpacked: &[u8], key: &IdKey) -> ContentHash {
-    let mut content = [0; 16];
-    content.copy_from_slice(&key.chunk_id(unpacked).0[..16]);
-    content
-}
-
 /// How a packed slot is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
@@ -43,9 +33,6 @@ pub struct Recipe {
     pub packer: u8,
     /// Bytes of the payload that it makes.
     pub payload_length: u32,
-    /// What the unpacked bytes hash to: that they are those of the slot can be told although a packer
-    /// makes another payload of them.
-    pub content: ContentHash,
     /// What is packed: chunks and zeros.
     pub blocks: Vec<Extent>,
     /// What stands behind the payload: chunks and zeros.
@@ -81,7 +68,6 @@ impl Recipe {
     pub fn seal(&self, id: ChunkId, key: &IdKey) -> Vec<u8> {
         let mut out = vec![CODEC_RECIPE, self.packer];
         put_varint(&mut out, self.payload_length.into());
-        out.extend_from_slice(&self.content);
         put_extents(&mut out, &self.blocks);
         put_extents(&mut out, &self.padding);
         let check = check_of(id, &out, key);
@@ -105,7 +91,6 @@ impl Recipe {
         let recipe = Recipe {
             packer: reader.u8("packer")?,
             payload_length: reader.varint_u32("payload length")?,
-            content: reader.array("hash of the unpacked bytes")?,
             blocks: take_parts(&mut reader, BLOCKS_MAX)?,
             padding: take_parts(&mut reader, PADDING_PARTS_MAX)?,
         };
@@ -162,7 +147,6 @@ mod tests {
         Recipe {
             packer: 1,
             payload_length: 5000,
-            content: [9; 16],
             blocks: vec![
                 Extent::Chunk { id: ChunkId([3; 32]), length: 262_144 },
                 Extent::Zero { length: 3_932_160 },

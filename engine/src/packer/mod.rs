@@ -7,6 +7,7 @@
 
 mod lz4_block;
 mod snappy;
+mod snappy_check;
 mod snappy_newer;
 
 use crate::columnstore::segment::{Packing, SLOT_BYTES_MAX};
@@ -86,6 +87,18 @@ pub trait Pack: Send + Sync {
     /// Makes `out` the payload that `packer` gives for `unpacked`. Returns whether it could: at most
     /// [`UNPACKED_BYTES_MAX`] bytes are packed. What `out` holds otherwise is of no meaning.
     fn pack(&self, packer: Packer, unpacked: &[u8], out: &mut Vec<u8>) -> bool;
+
+    /// Returns whether [`Pack::pack`] makes just `payload`, which is known to unpack to `unpacked`.
+    /// What `scratch` holds after is of no meaning.
+    fn gives(
+        &self,
+        packer: Packer,
+        unpacked: &[u8],
+        payload: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> bool {
+        self.pack(packer, unpacked, scratch) && scratch == payload
+    }
 }
 
 /// The packers themselves. Each thread that uses them keeps some 5 MB of working memory.
@@ -102,6 +115,21 @@ impl Pack for Packers {
             Packer::Lz4V1 => lz4_block::pack(unpacked, out),
             Packer::SnappyV2 => snappy_newer::pack::<snappy_newer::Product>(unpacked, out),
             Packer::SnappyV3 => snappy_newer::pack::<snappy_newer::Crc>(unpacked, out),
+        }
+    }
+
+    fn gives(
+        &self,
+        packer: Packer,
+        unpacked: &[u8],
+        payload: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> bool {
+        match packer {
+            Packer::SnappyV1 => {
+                unpacked.len() <= UNPACKED_BYTES_MAX && snappy_check::gives(unpacked, payload)
+            }
+            _ => self.pack(packer, unpacked, scratch) && scratch == payload,
         }
     }
 }

@@ -226,6 +226,112 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// A Snappy payload element by element: tag with what belongs to it, the bytes of a literal.
+fn elements(payload: &[u8]) -> Vec<Vec<u8>> {
+    let head = payload.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let mut elements = vec![payload[..head].to_vec()];
+    let mut rest = &payload[head..];
+    while let Some(tag) = rest.first() {
+        let length = match (tag & 3, tag >> 2) {
+            (0, 60) => 3 + usize::from(rest[1]),
+            (0, 61) => 4 + usize::from(u16::from_le_bytes([rest[1], rest[2]])),
+            (0, more) => 2 + usize::from(more),
+            (kind, _) => 1 + usize::from(kind),
+        };
+        elements.push(rest[..length].to_vec());
+        rest = &rest[length..];
+    }
+    elements
+}
+
+/// The same content written otherwise: a literal or a copy parted in two, a longer form, or other
+/// bytes that may or may not unpack to the same.
+fn otherwise(payload: &[u8], how: u8, at: usize, number: usize) -> Vec<u8> {
+    let mut elements = elements(payload);
+    let count = elements.len();
+    let element = &mut elements[at % count];
+    let short = element[0] >> 2;
+    match (how, element[0] & 3) {
+        (0, 0) if at % count > 0 && (1..60).contains(&short) => {
+            let first = number as u8 % short;
+            element[0] = first << 2;
+            element.insert(2 + usize::from(first), (short - first - 1) << 2);
+        }
+        (1, 1) => {
+            let (length, high) = (4 + (short & 7), element[0] >> 5);
+            *element = vec![(length - 1) << 2 | 2, element[1], high];
+        }
+        (2, 2) if short > 0 => {
+            let first = number as u8 % short;
+            let [_, low, high] = element[..] else { unreachable!("a copy of three bytes") };
+            *element = vec![first << 2 | 2, low, high, (short - first - 1) << 2 | 2, low, high];
+        }
+        (3, 2) => {
+            element[0] |= 1;
+            element.extend([0, 0]);
+        }
+        _ => {
+            let place = number % element.len();
+            element[place] ^= 1 << (number % 8);
+        }
+    }
+    elements.concat()
+}
+
+/// Catches a quick answer that is not what packing says: on all real payloads it is true.
+#[test]
+fn what_a_packer_gives_is_told_as_packing_tells_it() {
+    let whole = column(300_000);
+    let mut differ = 0;
+    for length in [1, 14, 15, 16, 17, 18, 64, 300, 65_535, 65_536, 65_540, 65_552, 65_553, 300_000]
+    {
+        let unpacked = &whole[..length];
+        for packer in Packer::ALL {
+            for other in Packer::all_of(packer.packing()) {
+                let payload = packed(*other, unpacked);
+                let is_same = packed(packer, unpacked) == payload;
+                let told = Packers.gives(packer, unpacked, &payload, &mut Vec::new());
+                assert_eq!(
+                    told,
+                    is_same,
+                    "{} of {} bytes by {}",
+                    packer.name(),
+                    length,
+                    other.name()
+                );
+                differ += u32::from(!is_same);
+            }
+        }
+    }
+    assert!(differ > 10, "{differ}");
+    assert!(!Packers.gives(
+        Packer::SnappyV1,
+        &vec![0; UNPACKED_BYTES_MAX + 1],
+        &[],
+        &mut Vec::new()
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    /// Catches a payload of the same content, packed otherwise, that is taken for what the packer gives,
+    /// and one that it gives and that is not known again.
+    #[test]
+    fn the_same_content_packed_otherwise_is_seen(
+        unpacked in pieces(),
+        (how, at, number) in (0..5_u8, any::<usize>(), any::<usize>()),
+    ) {
+        let payload = packed(Packer::SnappyV1, &unpacked);
+        prop_assert!(Packers.gives(Packer::SnappyV1, &unpacked, &payload, &mut Vec::new()));
+        let other = otherwise(&payload, how, at, number);
+        let mut out = Vec::new();
+        if other != payload && unpack(Packing::Snappy, &other, &mut out).is_ok() && out == unpacked {
+            prop_assert!(!Packers.gives(Packer::SnappyV1, &unpacked, &other, &mut Vec::new()));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 

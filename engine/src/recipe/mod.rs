@@ -3,7 +3,7 @@
 //! The blocks are packed again; that the result is the slot, byte for byte, is told by the recipe's
 //! id. Should a packer ever give other bytes than it gave when the slot was stored, the slot is
 //! written as another packing of the same content, which a server reads as well as the first, and
-//! whoever asked is told. That it is the same content is told by a hash of its own.
+//! whoever asked is told. That it is the same content is told by the ids of the blocks.
 
 mod parts;
 
@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use crate::columnstore::segment::{SLOT_BYTES_MAX, SLOT_HEAD_BYTES, checksum};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::extent::Extent;
-use crate::format::recipe::{Recipe, UNPACKED_BYTES_MAX, content_hash};
+use crate::format::recipe::{Recipe, UNPACKED_BYTES_MAX};
 use crate::id::{ChunkId, IdKey};
 use crate::packer::{Pack, Packer, unpack};
 pub use parts::{Buffers, Part, SlotParts};
@@ -88,7 +88,7 @@ pub fn pack_again(
                 return Ok(Rebuilt::Same);
             }
         }
-        if content_hash(unpacked, key) != recipe.content {
+        if !holds(recipe, unpacked, key) {
             let problem = "its blocks are not what the slot holds";
             return Err(Error::corrupt(format!("recipe {id}"), problem));
         }
@@ -155,6 +155,20 @@ pub fn known_packer(id: ChunkId, number: u8) -> Result<Packer> {
 fn resize(buffer: &mut Vec<u8>, length: usize) {
     buffer.truncate(length);
     buffer.resize(length, 0);
+}
+
+/// Returns whether unpacked bytes, as long as the recipe says, are those of its blocks, one after the
+/// other: each was verified when it was read, but not where it was put.
+fn holds(recipe: &Recipe, unpacked: &[u8], key: &IdKey) -> bool {
+    let mut rest = unpacked;
+    recipe.blocks.iter().all(|extent| {
+        let (block, behind) = rest.split_at((extent.length() as usize).min(rest.len()));
+        rest = behind;
+        match extent {
+            Extent::Chunk { id, .. } => key.chunk_id(block) == *id,
+            _ => block.iter().all(|byte| *byte == 0),
+        }
+    })
 }
 
 /// Writes head and payload of a slot.

@@ -176,7 +176,6 @@ mod tests {
     use super::*;
     use crate::columnstore::segment::SLOT_HEAD_BYTES;
     use crate::error::ErrorKind;
-    use crate::format::recipe::content_hash;
     use crate::packer::{Packer, Packers};
 
     const KEY: IdKey = IdKey([3; 32]);
@@ -204,7 +203,6 @@ mod tests {
         let recipe = Recipe {
             packer: Packer::Lz4V1.number(),
             payload_length: payload.len().try_into().unwrap(),
-            content: content_hash(&unpacked, &KEY),
             blocks: vec![chunk(0), Extent::Zero { length: 4000 }, chunk(1)],
             padding: vec![Extent::Zero { length: 20 }, chunk(2)],
         };

@@ -171,6 +171,9 @@ impl Place {
                 self.needed(Action::List)
             ));
         }
+        if matches!(action, Action::Delete | Action::DeleteVersion) {
+            text.push_str(", unless it is locked by retention");
+        }
         (ErrorKind::Io, text)
     }
 
@@ -250,7 +253,7 @@ mod tests {
     }
 
     fn explained(action: Action, answer: Answer) -> (ErrorKind, String) {
-        let error = place().explain(action, "config", &Failure::Answer(answer));
+        let error = place().explain(action, "config", &Failure::Answer(Box::new(answer)));
         (error.kind(), error.to_string())
     }
 

@@ -11,7 +11,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The store answered that it will not.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// No whole answer came: whether the store did it is not known.
     Lost(String),
     /// The store cannot be reached by a connection that is trusted.
@@ -106,11 +106,11 @@ impl Failure {
             SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
                 // An answer that promised success and could not be read.
                 200..300 => Failure::Lost(chain(&error)),
-                _ => Failure::Answer(Answer::read(answer.raw(), None, None)),
+                _ => Failure::Answer(Box::new(Answer::read(answer.raw(), None, None))),
             },
             SdkError::ServiceError(answer) => {
                 let said = answer.err();
-                Failure::Answer(Answer::read(answer.raw(), said.code(), said.message()))
+                Failure::Answer(Box::new(Answer::read(answer.raw(), said.code(), said.message())))
             }
             _ => Failure::Lost(chain(&error)),
         }
@@ -228,7 +228,7 @@ impl Answer {
         self.date.is_some_and(|there| apart(there) > SKEW)
     }
 
-    fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(&self) -> Verdict {
         let code = self.code.as_str();
         if EXPIRED.contains(&code) {
             return Verdict::Refresh;
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, code: &str) -> Failure {
-        Failure::Answer(Answer { status, code: code.to_owned(), ..Answer::default() })
+        Failure::Answer(Box::new(Answer { status, code: code.to_owned(), ..Answer::default() }))
     }
 
     #[test]
@@ -323,9 +323,8 @@ mod tests {
 
     #[test]
     fn answers_without_a_body_tell_by_status_and_clock() {
-        let head = |status, date| {
-            Failure::Answer(Answer { status, date: Some(date), ..Answer::default() }).verdict()
-        };
+        let head =
+            |status, date| Answer { status, date: Some(date), ..Answer::default() }.verdict();
         let now = SystemTime::now();
         assert_eq!(head(400, now), Verdict::Refresh);
         assert_eq!(head(403, now), Verdict::Final);

@@ -203,7 +203,7 @@ impl Asker {
 }
 
 fn is_not_for_us(answer: &Answer) -> bool {
-    Failure::Answer(answer.clone()).verdict() == Verdict::Final && answer.code != "NoSuchBucket"
+    answer.verdict() == Verdict::Final && answer.code != "NoSuchBucket"
 }
 
 fn strange(place: &Place, name: &str, found: &str) -> Error {
