@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use colvault_engine::backend::{Backend, Key};
 use colvault_engine::backup::BackupReport;
 use colvault_engine::error::{ErrorKind, Result};
 use colvault_engine::finding::FindingKind;
-use colvault_engine::id::SessionId;
+use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::index::CachePlace;
 use colvault_engine::testing::trees::{Random, write_tree};
 use rustix::process::Signal;
@@ -281,6 +282,52 @@ fn a_restore_outlasts_what_passes() {
         }
         let _ = fs::remove_dir_all(&target);
     }
+}
+
+/// Catches an object in parts that replaces another, that is not there whole after parts or the last word on
+/// them were lost on the way, and parts that nobody needs and that stay.
+#[test]
+fn objects_in_parts_are_created_once_and_whole() {
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    backend.set_parts_above(1 << 20);
+    let bytes = Random::new(4).bytes(40 << 20);
+    let (half, rest) = bytes.split_at(23_456_789);
+    let put = |number: u8| {
+        let key = Key::Pack(PackId([number; 32]));
+        (backend.put_new(&key, &[half, b"", rest]), key)
+    };
+    let parts = || Rule::new(Fault::Drop).method("PUT").query("partNumber");
+    let last = || Rule::new(Fault::Drop).method("POST").query("uploadId");
+    for (number, rule) in (0..).zip([
+        parts().times(0),
+        parts().times(2),
+        parts().fault(Fault::slow_down()).after(1).times(2),
+        parts().fault(Fault::Reset).times(1),
+        Rule::new(Fault::internal()).method("POST").query("uploads").times(1),
+        last().times(1),
+        last().fault(Fault::internal()).times(1),
+        last().fault(Fault::Reset).times(1),
+    ]) {
+        let context = format!("{rule:?}");
+        bucket.proxy.add(rule);
+        let (created, key) = put(number);
+        bucket.proxy.clear();
+        created.unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!(backend.get(&key, 64 << 20).unwrap() == bytes, "{context}");
+        let again = backend.put_new(&key, &[&vec![1; 2 << 20]]).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists, "{context}: {again}");
+        assert!(backend.get(&key, 64 << 20).unwrap() == bytes, "{context}: it stays");
+        backend.delete(&key).unwrap();
+    }
+    bucket.proxy.take();
+    bucket.proxy.add(parts().fault(Fault::denied()).after(2));
+    let (refused, _) = put(99);
+    bucket.proxy.clear();
+    assert!(refused.unwrap_err().to_string().contains("s3:PutObject"));
+    let aborted = bucket.proxy.take().iter().filter(|seen| seen.method == "DELETE").count();
+    assert_eq!(aborted, 1);
+    assert_eq!(bucket.unfinished(), Vec::<String>::new(), "no part stays");
 }
 
 /// What a store holds of a repository, and the bucket to put it back into.

@@ -184,6 +184,31 @@ fn what_was_deleted_in_a_bucket_with_versions_comes_back() {
     assert!(backend.get_oldest(&key, 1 << 20).unwrap().len() > 100);
 }
 
+/// Catches parts of objects that were left behind and are paid for ever, and a clean-up that takes away what
+/// others have begun.
+#[test]
+fn uploads_that_were_left_behind_are_cleaned_up() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Plain);
+    let begin = |key: &str| {
+        let target = format!("/{bucket}/{key}?uploads");
+        assert_eq!(ask(moto.endpoint(), "POST", &target, "", "").0, 200);
+    };
+    let unfinished = || {
+        let (_, answer) = ask(moto.endpoint(), "GET", &format!("/{bucket}?uploads"), "", "");
+        between(&answer, "<Key>", "</Key>").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    // moto says of all that they began in 2010.
+    begin(&format!("{PREFIX}packs/00/00"));
+    begin(&format!("{PREFIX}packs/01/01"));
+    begin("of-somebody-else/packs/00/00");
+    assert_eq!(unfinished().len(), 3);
+    backend(&bucket).clean_up().unwrap();
+    assert_eq!(unfinished(), ["of-somebody-else/packs/00/00"]);
+    // A store that does not know the question is not cleaned up, and that is no error.
+    Bucket::new().backend().clean_up().unwrap();
+}
+
 /// Catches locks that are asked for and not set, set on what has to go, or that end too soon.
 #[test]
 fn locked_objects_stay() {

@@ -120,6 +120,12 @@ impl Bucket {
         self.directory.path().join(BUCKET).join(PREFIX)
     }
 
+    /// Files in which the store keeps parts of objects that are not whole, sorted.
+    pub fn unfinished(&self) -> Vec<String> {
+        let names = crate::support::program::names(self.directory.path());
+        names.into_iter().filter(|name| name.starts_with(".upload")).collect()
+    }
+
     /// The names of the repository's objects below a first part, sorted.
     pub fn names(&self, space: &str) -> Vec<String> {
         objects(&self.directory()).into_keys().filter(|name| name.starts_with(space)).collect()
