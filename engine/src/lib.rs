@@ -38,6 +38,8 @@ pub mod index;
 
 pub mod pack;
 
+pub mod ahead;
+
 pub mod repository;
 
 pub mod recipe;

@@ -27,8 +27,9 @@ use crate::progress::{Event, Observer};
 use crate::repository::Repository;
 use crate::transform::Transform;
 
-/// Threads that write packs: one writes while the other waits for the disk.
-const UPLOADERS: usize = 2;
+/// Bytes of packs being written at most, unless one pack alone is more: each takes a thread that waits
+/// for the store.
+const UPLOAD_BYTES_MAX: usize = 256 << 20;
 
 /// An index object is written when so many chunks wait for one; later ones are larger, so that
 /// their number grows with the logarithm of the data...
@@ -159,6 +160,8 @@ pub fn store_chunks<T>(
     // Nobody waits in this channel: a pack is open, being handed over or being written.
     let (full, to_write) = sync_channel(0);
     let to_write = Mutex::new(to_write);
+    let fit = UPLOAD_BYTES_MAX / repository.config().pack_bytes as usize;
+    let uploaders = repository.backend().writes_at_once().min(fit).max(2);
     let kinds = std::iter::repeat_n(ChunkKind::Data, options.lanes.max(1));
     let store = ChunkStore {
         repository,
@@ -189,8 +192,8 @@ pub fn store_chunks<T>(
     };
     std::thread::scope(|scope| {
         let (store, to_write) = (&store, &to_write);
-        let stop = StopUploaders { store };
-        for _ in 0..UPLOADERS {
+        let stop = StopUploaders { store, uploaders };
+        for _ in 0..uploaders {
             scope.spawn(move || store.upload(to_write));
         }
         let done = work(store).and_then(|value| {
@@ -210,11 +213,12 @@ pub fn store_chunks<T>(
 /// Tells the uploaders that nothing more comes, on every path out.
 struct StopUploaders<'a, 'b> {
     store: &'a ChunkStore<'b>,
+    uploaders: usize,
 }
 
 impl Drop for StopUploaders<'_, '_> {
     fn drop(&mut self) {
-        for _ in 0..UPLOADERS {
+        for _ in 0..self.uploaders {
             let end = PackBuffer { kind: ChunkKind::Data, bytes: Vec::new(), places: Vec::new() };
             let _ = self.store.full.send(end);
         }

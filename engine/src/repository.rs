@@ -4,8 +4,10 @@
 //! out only after its hash was verified; an object is created, never replaced.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::ahead::{ReadAhead, RecordCache};
 use crate::backend::{Backend, Key, Space};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +52,10 @@ pub struct Repository {
     id_key: IdKey,
     index: ChunkIndex,
     index_note: Option<String>,
+    /// What single chunks are read from, where each read waits for a store.
+    stretches: Option<ReadAhead>,
+    /// Records of snapshots that were read before.
+    records: RecordCache,
     /// Whether packs without an index object were looked for; held while they are, so that every
     /// reader waits for what they name.
     recovered: Mutex<bool>,
@@ -120,7 +126,18 @@ impl Repository {
                 .0,
         );
         let (index, index_note) = ChunkIndex::open(&cache(config.repository), config.repository)?;
-        Ok(Repository { backend, config, id_key, index, index_note, recovered: Mutex::new(false) })
+        let is_far = backend.reads_at_once().is_some();
+        let directory = index.cache_path().and_then(|path| path.parent().map(Path::to_owned));
+        Ok(Repository {
+            stretches: is_far.then(ReadAhead::default),
+            records: RecordCache::new(directory.filter(|_| is_far)),
+            backend,
+            config,
+            id_key,
+            index,
+            index_note,
+            recovered: Mutex::new(false),
+        })
     }
 
     /// Brings the index up to date and tells the observer what it met.
@@ -220,9 +237,25 @@ impl Repository {
     /// Reads the snapshot record `session`, or finds that the session was revoked: `None`.
     pub fn read_snapshot_record(&self, session: SessionId) -> Result<Option<Vec<u8>>> {
         let key = Key::Snapshot(session);
-        let object = key.to_string();
+        // An object never changes, and its own checksum tells whether a copy is whole.
+        let kept = self.records.get(session).map(|bytes| self.open_snapshot(session, &bytes));
+        if let Some(Ok(record)) = kept {
+            return Ok(record);
+        }
         let bytes = self.backend.get(&key, RECORD_BYTES_MAX)?;
-        let (header, body) = open_record(&bytes, &object)?;
+        let record = self.open_snapshot(session, &bytes)?;
+        self.records.put(session, &bytes);
+        Ok(record)
+    }
+
+    /// Forgets kept records of snapshots that are not listed any more.
+    pub fn keep_snapshot_records(&self, listed: &[SessionId]) {
+        self.records.keep(listed);
+    }
+
+    fn open_snapshot(&self, session: SessionId, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+        let object = Key::Snapshot(session).to_string();
+        let (header, body) = open_record(bytes, &object)?;
         if header.kind == ObjectKind::Tombstone {
             return Ok(None);
         }
@@ -295,7 +328,10 @@ impl Repository {
         self.find(id, kind)?;
         for location in self.index.locations(id, kind)? {
             let (offset, length) = (location.offset.into(), location.stored_length as usize);
-            let stored = self.backend.get_range(&Key::Pack(location.pack), offset, length);
+            let stored = match &self.stretches {
+                Some(ahead) => ahead.read(&*self.backend, &location),
+                None => self.backend.get_range(&Key::Pack(location.pack), offset, length),
+            };
             match stored.and_then(|stored| open(&stored, &location)) {
                 Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),

@@ -1,5 +1,6 @@
 //! Snapshots: listing them, and choosing one by what a user types.
 
+use crate::backend::for_each_read;
 use crate::backend::{Key, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
@@ -58,15 +59,22 @@ pub fn list(repository: &Repository) -> Result<Listing> {
             "the name of a snapshot expected",
         )),
     })?;
-    for id in names {
-        match load(repository, id) {
-            Ok(Some(snapshot)) => listing.snapshots.push(Named { id, snapshot }),
-            Ok(None) => listing.revoked += 1,
-            // Deleted between listing and reading: forgotten by somebody else.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => listing.findings.push(object_finding(&error)?),
-        }
-    }
+    repository.keep_snapshot_records(&names);
+    for_each_read(
+        repository.backend(),
+        names,
+        |id| (id, load(repository, id)),
+        |(id, loaded)| {
+            match loaded {
+                Ok(Some(snapshot)) => listing.snapshots.push(Named { id, snapshot }),
+                Ok(None) => listing.revoked += 1,
+                // Deleted between listing and reading: forgotten by somebody else.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => listing.findings.push(object_finding(&error)?),
+            }
+            Ok(())
+        },
+    )?;
     listing.snapshots.sort_by_key(|named| (time_key(&named.snapshot), named.id));
     Ok(listing)
 }

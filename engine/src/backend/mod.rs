@@ -14,6 +14,7 @@ mod local;
 mod memory;
 #[cfg(feature = "s3")]
 mod s3;
+mod several;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use local::LocalBackend;
 pub use memory::MemoryBackend;
 #[cfg(feature = "s3")]
 pub use s3::{CreateOnly, S3Backend};
+pub use several::for_each_read;
 
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,13 @@ pub trait Backend: Send + Sync {
     /// Returns `length` bytes from `offset`. Fails with `NotFound`, and with `Corrupt` when the
     /// object ends before.
     fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>>;
+
+    /// Returns `length` bytes from `offset`, or as many as there are. Fails with `NotFound`, and with
+    /// `Corrupt` when the object ends before `offset`.
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let there = self.length(key)?.saturating_sub(offset);
+        self.get_range(key, offset, usize::try_from(there).unwrap_or(usize::MAX).min(length))
+    }
 
     /// Calls `each` for every object of a space, in no order.
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()>;
@@ -107,6 +116,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
         (**self).get_range(key, offset, length)
+    }
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        (**self).get_up_to(key, offset, length)
     }
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
         (**self).list(space, each)

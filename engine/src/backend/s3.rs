@@ -181,6 +181,13 @@ impl Backend for S3Backend {
         }
     }
 
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        match self.client.get_up_to(&key.to_string(), offset, length)? {
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::OtherLength(found) => Err(too_short(key, offset, length, found)),
+        }
+    }
+
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
         let start = format!("{}/", space.prefix());
         self.client.list(&start, &mut |name, bytes| each(Listed { name, bytes }))

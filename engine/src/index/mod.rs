@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use crate::backend::{Backend, Key, Space};
+use crate::backend::{Backend, Key, Space, for_each_read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::index::{Index, IndexedPack};
@@ -198,8 +198,9 @@ impl ChunkIndex {
         let mut batch = Vec::new();
         let mut names = Vec::new();
         let mut chunks = 0;
-        for id in missing {
-            match read_index(backend, id, self.repository) {
+        let read = |id| (id, read_index(backend, id, self.repository));
+        for_each_read(backend, missing, read, |(id, index)| {
+            match index {
                 Ok(index) => {
                     report.loaded += 1;
                     chunks += index.packs.iter().map(|pack| pack.places.len()).sum::<usize>();
@@ -213,7 +214,8 @@ impl ChunkIndex {
                 cache.insert(&packs, &names, Merging::Loading)?;
                 chunks = 0;
             }
-        }
+            Ok(())
+        })?;
         if !names.is_empty() {
             cache.insert(&batch, &names, Merging::Loading)?;
         }

@@ -93,13 +93,19 @@ impl<'j> Run<'j> {
 }
 
 impl Windows<'_> {
-    /// Reads one stretch of a pack and writes its chunks.
-    pub(super) fn read_and_write(&self, mut jobs: Vec<Job>) -> Result<()> {
-        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return Ok(()) };
+    /// Reads one stretch of a pack, if it can be read.
+    pub(super) fn read_stretch(&self, jobs: &[Job]) -> Option<Vec<u8>> {
+        let (first, last) = (jobs.first()?, jobs.last()?);
         let start = u64::from(first.location.offset);
         let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
         let key = Key::Pack(first.location.pack);
-        let bytes = self.repository.backend().get_range(&key, start, length).ok();
+        self.repository.backend().get_range(&key, start, length).ok()
+    }
+
+    /// Writes the chunks of a stretch, of which `bytes` were read.
+    pub(super) fn write_stretch(&self, mut jobs: Vec<Job>, bytes: Option<Vec<u8>>) -> Result<()> {
+        let Some(first) = jobs.first() else { return Ok(()) };
+        let start = u64::from(first.location.offset);
         jobs.sort_by_key(first_place);
         KEPT.with_borrow_mut(|kept| {
             let Kept { decompressor, raw } = kept;

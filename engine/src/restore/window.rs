@@ -17,6 +17,7 @@ use super::attributes::{Owners, set_on_file};
 use super::slots::{Block, Slot, WantedSlots};
 use super::stretch::{Job, Use};
 use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
+use crate::backend::for_each_read;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
@@ -346,19 +347,34 @@ impl<'a> Windows<'a> {
         }
         let reads = stretches(jobs, |job| &job.location);
         let left = Arc::new(AtomicUsize::new(reads.len()));
-        for read in reads {
+        let write = |stretch: Vec<Job>, read: Option<Option<Vec<u8>>>| {
             let left = Arc::clone(&left);
             let end = ReadEnd { windows: self, left };
             scope.spawn_fifo(move |_| {
-                if self.check().is_ok()
-                    && let Err(error) = self.read_and_write(read)
-                {
-                    self.fail(error);
+                if self.check().is_ok() {
+                    let bytes = read.unwrap_or_else(|| self.read_stretch(&stretch));
+                    if let Err(error) = self.write_stretch(stretch, bytes) {
+                        self.fail(error);
+                    }
                 }
                 drop(end);
             });
+        };
+        let backend = self.repository.backend();
+        if backend.reads_at_once().is_none() {
+            reads.into_iter().for_each(|stretch| write(stretch, None));
+            return Ok(());
         }
-        Ok(())
+        // By threads that wait, so that those of the pool need not. A window is no more than a few
+        // dozen MiB of slots, and the next one begins when that before the last is written.
+        let read = |stretch: Vec<Job>| {
+            let bytes = self.check().ok().and_then(|()| self.read_stretch(&stretch));
+            (stretch, bytes)
+        };
+        for_each_read(backend, reads, read, |(stretch, bytes)| {
+            write(stretch, Some(bytes));
+            Ok(())
+        })
     }
 
     /// Drops what is in place already, finds where the rest is stored, in pack order.

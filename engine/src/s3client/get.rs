@@ -45,12 +45,14 @@ impl Asker {
         outcome.await.result.map_err(|failure| self.error(Action::Get, name, &failure))
     }
 
-    /// Returns `length` bytes from `offset`, or the object's length where it ends before.
+    /// Returns `length` bytes from `offset`, or the object's length where it ends before; unless
+    /// `exact`, what there is of them.
     pub(super) async fn get_range(
         &self,
         name: &str,
         offset: u64,
         length: usize,
+        exact: bool,
     ) -> Result<Read<Vec<u8>>> {
         let wanted = length as u64;
         let end = offset.checked_add(wanted).filter(|_| length > 0);
@@ -63,11 +65,11 @@ impl Asker {
             let answer = Box::pin(request.send()).await.map_err(not_given)?;
             let announced = announced(answer.content_length)?;
             match answer.content_range.as_deref().and_then(parse_range) {
-                Some((from, total)) if from == offset && total >= end && announced == wanted => {}
-                Some((_, total)) if total < end => return Ok(Read::Length(total)),
+                Some((_, total)) if total < end && exact => return Ok(Read::Length(total)),
+                Some((from, total)) if from == offset && from + announced == end.min(total) => {}
                 found => return Err(other_range(found, answer.content_range.as_deref())),
             }
-            Ok(Read::Done(self.receive(answer.body, wanted, pulse).await?))
+            Ok(Read::Done(self.receive(answer.body, announced, pulse).await?))
         });
         match outcome.await.result {
             Ok(read) => Ok(read),

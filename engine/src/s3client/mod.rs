@@ -159,7 +159,12 @@ impl Client {
 
     /// Returns `length` bytes from `offset`, unless the object ends before.
     pub fn get_range(&self, name: &str, offset: u64, length: usize) -> Result<Content> {
-        self.wait(self.asker.get_range(name, offset, length)).map(Content::from)
+        self.wait(self.asker.get_range(name, offset, length, true)).map(Content::from)
+    }
+
+    /// Returns `length` bytes from `offset`, or as many as there are, unless the object ends before.
+    pub fn get_up_to(&self, name: &str, offset: u64, length: usize) -> Result<Content> {
+        self.wait(self.asker.get_range(name, offset, length, false)).map(Content::from)
     }
 
     /// Returns an object's length.
