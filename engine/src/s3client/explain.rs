@@ -292,7 +292,7 @@ mod tests {
                 "AccessDenied",
                 "not authorized to perform: kms:Decrypt",
                 K::Io,
-                "kms:Decrypt",
+                "kms:Decrypt on the key",
             ),
             (
                 Action::Delete,

@@ -117,7 +117,8 @@ impl Asker {
                 .upload_id(upload)
                 .part_number(number)
                 .content_length(bytes as i64)
-                .checksum_crc32_c(&crc);
+                .checksum_crc32_c(&crc)
+                .checksum_algorithm(ChecksumAlgorithm::Crc32C);
             let request = with_customer_key!(request, self);
             let answer = self.sending(part, pulse, async |body| {
                 Box::pin(request.body(body).customize().disable_payload_signing().send()).await
