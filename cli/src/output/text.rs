@@ -414,7 +414,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         ),
         added(stats),
     ];
-    lines.extend(verified(&stats.verified));
+    lines.extend(verified(&stats.verified, &snapshot.findings));
     lines.extend(recipes(&stats.recipes));
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
@@ -433,15 +433,20 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
 }
 
 /// What was verified while it was read, where there was something to verify.
-fn verified(of: &Verified) -> Option<String> {
+fn verified(of: &Verified, findings: &Findings) -> Option<String> {
+    let damaged = |kind| findings.count(kind);
+    let (slots, pages) = (damaged(FindingKind::DamagedSlot), damaged(FindingKind::DamagedPage));
     let kinds = [
-        (of.slots_verified, of.slots_known, of.slots_not_verifiable, "slot", "slots"),
-        (of.pages_verified, of.pages_known, of.pages_not_verifiable, "page", "pages"),
+        ([of.slots_verified, of.slots_known, of.slots_not_verifiable, slots], "slot", "slots"),
+        ([of.pages_verified, of.pages_known, of.pages_not_verifiable, pages], "page", "pages"),
     ];
-    let parts = kinds.into_iter().filter(|(new, known, unknown, ..)| new + known + unknown > 0);
+    let parts = kinds.into_iter().filter(|(numbers, ..)| numbers.iter().any(|n| *n > 0));
     let parts: Vec<_> = parts
-        .map(|(new, known, unknown, one, many)| {
+        .map(|([new, known, unknown, damaged], one, many)| {
             let mut part = counted(new, one, many);
+            if damaged > 0 {
+                part.push_str(&format!(" ({} damaged)", count(damaged)));
+            }
             if known > 0 {
                 part.push_str(&format!(" ({} more were when they were stored)", count(known)));
             }
@@ -468,7 +473,7 @@ fn recipes(of: &RecipeStats) -> Option<String> {
     let kept = [
         (of.slots_packed_otherwise, "packed by another library version"),
         (of.slots_not_tried, "behind such and not tried"),
-        (of.slots_not_unpacked, "not to be unpacked"),
+        (of.slots_not_unpacked, "that cannot be unpacked"),
         (of.slots_not_whole, "with holes or not to be read"),
     ];
     let kept = kept.into_iter().filter(|(number, _)| *number > 0);
@@ -488,7 +493,7 @@ fn added(stats: &BackupStats) -> String {
         0 => String::new(),
         packs => format!(" in {}", counted(packs, "pack", "packs")),
     };
-    let unpacked = if stats.recipes.slots_unpacked > 0 { " (slots unpacked)" } else { "" };
+    let unpacked = if stats.recipes.slots_recipe_new > 0 { " (slots unpacked)" } else { "" };
     format!(
         "added {}{unpacked} in {}, stored as {} ({}){packs}",
         bytes(stats.data_added),
