@@ -636,10 +636,12 @@ fn check_lines(checked: &Checked<'_>) -> Vec<String> {
         duration(checked.elapsed)
     )];
     lines.push(match checked.read_data_percent {
-        Some(percent) => format!(
-            "  {percent} % of the data were read and verified: {} in {} ({})",
+        Some(_) => format!(
+            "  read and verified {} of {} in {} of {} ({})",
             bytes(report.bytes_read),
-            counted(report.packs_read, "pack", "packs"),
+            bytes(report.pack_bytes),
+            count(report.packs_read),
+            counted(report.packs, "pack", "packs"),
             rate(report.bytes_read, checked.elapsed)
         ),
         None => "  the data itself was not read; --read-data does that".to_owned(),
