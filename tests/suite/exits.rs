@@ -196,7 +196,7 @@ fn what_is_no_usable_repository_is_told() {
     told.run(1, "init -r @/a-file/below");
     told.run(1, "init -r @/foreign");
     told.run(1, "init -r @/empty --chunk-size-min 64");
-    told.run(1, "init -r @/empty --slot-block-size 96");
+    told.run(2, "init -r @/empty --slot-block-size 96");
     assert!(names(&place.path("empty")).is_empty(), "nothing is made of options without sense");
     assert_eq!(listing(&place.path("foreign")), foreign, "nothing was touched");
     assert_eq!(fs::read(place.path("a-file")).unwrap(), b"not a directory");

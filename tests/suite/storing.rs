@@ -127,9 +127,16 @@ fn init_keeps_in_which_form_slots_are_stored() {
     let said = Ran::of("init", command.output().unwrap()).ended(0).silent().out;
     assert!(said.contains(r#""slots":{"form":"packed","block_bytes":131072}"#), "{said}");
     place
-        .expect(1, "init -r @/none --slot-block-size 96")
-        .complains("slot block size: a power of two from 4096 to 4194304 bytes expected")
-        .complains("found 98304");
+        .expect(2, "init -r @/none --slot-block-size 96")
+        .complains("a power of two from 4 to 4096 KiB expected");
+    // The same mistake ends the same, wherever it was said.
+    for (variable, value) in [("SLOT_BLOCK_SIZE", "5"), ("SLOTS", "foo")] {
+        let mut command = place.command("init -r @/none");
+        command.env(format!("COLVAULT_INIT_{variable}"), value);
+        Ran::of("init", command.output().unwrap()).ended(2).complains(value);
+    }
+    write(place.path("settings.toml"), "[init]\nslots = \"foo\"\n");
+    place.expect(2, "--config @/settings.toml init -r @/none").complains("recipe, packed");
     place.expect(2, "init -r @/none --slot-block-size 2");
     place.expect(2, "init -r @/none --slots unpacked").complains("recipe, packed");
     assert!(!place.path("none").exists(), "nothing is made of options without sense");

@@ -40,8 +40,8 @@ pub struct InitArgs {
 
     /// Unpacked bytes of a slot in one chunk, in KiB, a power of two; can never be changed
     #[arg(long, value_name = "KIB", hide_short_help = true, help_heading = "Advanced",
-          value_parser = clap::value_parser!(u32).range(4..=4096))]
-    slot_block_size: Option<u32>,
+          default_value_t = BLOCK_BYTES_DEFAULT >> 10, value_parser = block_kib)]
+    slot_block_size: u32,
 }
 
 /// Creates a repository.
@@ -56,7 +56,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         ),
         slots: SlotParameters {
             form: args.slots.into(),
-            block_bytes: bytes(args.slot_block_size, BLOCK_BYTES_DEFAULT),
+            block_bytes: args.slot_block_size << 10,
         },
         pack_bytes: args.pack_size << 20,
         now: process::now(),
@@ -78,4 +78,12 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let location = directory.display().to_string();
     context.output.created(&Created { location: &location, config: &config });
     Ok(Exit::Done)
+}
+
+/// Reads a size of blocks in KiB.
+fn block_kib(text: &str) -> Result<u32, String> {
+    let number = text.parse::<u32>().ok();
+    number.filter(|kib| kib.is_power_of_two() && (4..=4096).contains(kib)).ok_or_else(|| {
+        "a power of two from 4 to 4096 KiB expected, as 4, 64 or 256".to_owned()
+    })
 }
