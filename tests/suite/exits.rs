@@ -268,7 +268,8 @@ fn an_unknown_packer_is_told_before_anything_is_written() {
     ] {
         place
             .expect(13, &format!("-r @/repository {command}"))
-            .complains("it needs the slot packer \"snappy-9\", which this program lacks");
+            .complains("it needs the slot packer \"snappy-9\", which this program lacks")
+            .complains("hint: use a newer colvault");
         assert!(!place.path("back").exists(), "{command}");
     }
     place.expect(0, "snapshots -r @/repository");

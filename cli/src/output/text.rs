@@ -79,6 +79,16 @@ impl Text {
         });
     }
 
+    /// Says what slots that were packed otherwise mean.
+    fn packed_otherwise(&self, findings: &Findings) {
+        if findings.count(FindingKind::SlotPackedOtherwise) > 0 {
+            self.say(
+                "next: nothing for slots that are packed otherwise: a server reads them as well, and the \
+                 files differ from the original in packed bytes only",
+            );
+        }
+    }
+
     fn findings(&self, findings: &Findings) {
         if findings.is_empty() {
             return;
@@ -282,6 +292,7 @@ impl Output for Text {
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
+        self.packed_otherwise(restored.findings);
         for column in restored.columns.iter().take(COLUMNS_SHOWN_MAX) {
             let files = counted(column.files, "file", "files");
             self.say(format!("  OID {}: {}, {files}", column.oid, column.name.told()));
@@ -314,6 +325,7 @@ impl Output for Text {
             ),
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
+        self.packed_otherwise(checked.findings);
     }
 
     fn proved(&self, proved: &Proved<'_>) {
