@@ -122,6 +122,12 @@ impl Observer for Text {
             Event::Would(path) if self.is_verbose => {
                 self.bar.aside(|| self.say(format!("would write {path}")))
             }
+            Event::WouldDelete(path) if self.is_verbose => {
+                self.bar.aside(|| self.say(format!("would delete {path}")))
+            }
+            Event::Delete(path) if self.is_verbose => {
+                self.bar.aside(|| self.say(format!("delete {path}")))
+            }
             _ => {}
         }
     }
@@ -601,6 +607,18 @@ fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
     let report = restored.report;
     let files = counted(report.files_total, "file", "files");
     let mut lines = vec![format!("{files}, {}", bytes(report.bytes_total))];
+    if restored.dry_run && restored.delta {
+        let deleted = counted(report.files_deleted, "path that is", "paths that are");
+        lines.push(format!(
+            "{} would be written, new or of another size; {} of the same size compared, and written \
+             where they differ",
+            counted(report.files_to_write, "file", "files"),
+            count(report.files_to_compare)
+        ));
+        lines.push(format!(
+            "{deleted} there and not in the snapshot would be DELETED (-v names all of these)"
+        ));
+    }
     if restored.dry_run {
         return lines;
     }
@@ -621,12 +639,7 @@ fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
             count(left_out.len() as u64)
         ));
     }
-    if restored.delta && restored.dry_run {
-        let deleted = counted(report.files_deleted, "path that is", "paths that are");
-        lines.push(format!(
-            "{deleted} there and not in the snapshot would be DELETED (-v names them)"
-        ));
-    } else if restored.delta {
+    if restored.delta {
         lines.push(format!(
             "{} were as they should be already: {}; {} deleted",
             count(report.files_skipped),
