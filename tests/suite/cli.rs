@@ -526,7 +526,10 @@ fn a_delta_that_is_tried_says_what_it_would_write_and_delete() {
     let tried = "restore -r @/repository latest --target @/back --delta --dry-run";
     let out = place.expect(0, tried).silent().out;
     assert!(out.contains("  2 files would be written, new or of another size; 1 of the"), "{out}");
-    assert!(out.contains("  1 path that is there and not in the snapshot would be DELETED"), "{out}");
+    assert!(
+        out.contains("  1 path that is there and not in the snapshot would be DELETED"),
+        "{out}"
+    );
     let out = place.expect(0, &format!("{tried} -v")).silent().out;
     for (what, name) in [("write", "a"), ("write", "b"), ("delete", "d")] {
         let line = format!("would {what} {}\n", back.join(name).display());

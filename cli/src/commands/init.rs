@@ -54,10 +54,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
             bytes(args.chunk_size_avg, usual.average_bytes),
             bytes(args.chunk_size_max, usual.max_bytes),
         ),
-        slots: SlotParameters {
-            form: args.slots.into(),
-            block_bytes: args.slot_block_size << 10,
-        },
+        slots: SlotParameters { form: args.slots.into(), block_bytes: args.slot_block_size << 10 },
         pack_bytes: args.pack_size << 20,
         now: process::now(),
         program: process::PROGRAM.to_owned(),
@@ -83,7 +80,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 /// Reads a size of blocks in KiB.
 fn block_kib(text: &str) -> Result<u32, String> {
     let number = text.parse::<u32>().ok();
-    number.filter(|kib| kib.is_power_of_two() && (4..=4096).contains(kib)).ok_or_else(|| {
-        "a power of two from 4 to 4096 KiB expected, as 4, 64 or 256".to_owned()
-    })
+    number
+        .filter(|kib| kib.is_power_of_two() && (4..=4096).contains(kib))
+        .ok_or_else(|| "a power of two from 4 to 4096 KiB expected, as 4, 64 or 256".to_owned())
 }

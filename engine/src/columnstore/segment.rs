@@ -299,7 +299,11 @@ impl Segment {
             return Ok(Vec::new());
         }
         let table = bytes.get(FACTS_BYTES..length as usize).ok_or_else(|| {
-            fault(0, format!("a header of {length} bytes"), format!("a file of {size}, which is shorter"))
+            fault(
+                0,
+                format!("a header of {length} bytes"),
+                format!("a file of {size}, which is shorter"),
+            )
         })?;
         let mut bounds: Vec<u64> = Vec::new();
         let (words, _) = table.as_chunks::<8>();

@@ -150,7 +150,8 @@ impl Search<'_> {
         }
         if let Some(error) = first_error {
             let kind = damage_of(&error).unwrap_or(FindingKind::DamagedManifest);
-            let detail = format!("recipes of slots that cannot be read: {unread}, the first: {error}");
+            let detail =
+                format!("recipes of slots that cannot be read: {unread}, the first: {error}");
             self.lost.push(Finding::new(kind, object(), detail));
         }
         if chunks > 0 {
