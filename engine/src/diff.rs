@@ -612,7 +612,7 @@ fn attributes(entry: &Entry) -> impl PartialEq + '_ {
 /// Whether a file is by everything else what it was, and differs in nothing but the form in which its
 /// slots are stored. What cannot be read differs.
 fn is_same_but_form(repository: &Repository, before: &Entry, after: &Entry) -> bool {
-    let facts = |entry: &Entry| (entry.size(), entry.mtime, entry.identity.clone());
+    let facts = |entry: &Entry| (entry.size(), entry.mtime, entry.identity);
     facts(before) == facts(after)
         && attributes(before) == attributes(after)
         && Extents::of(repository, before)
