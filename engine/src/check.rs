@@ -62,6 +62,8 @@ pub struct CheckReport {
     pub chunks: u64,
     /// Leases: sessions that run, or ended without removing theirs.
     pub leases: u64,
+    /// Bytes of these packs.
+    pub pack_bytes: u64,
     /// Packs read in full.
     pub packs_read: u64,
     /// Bytes of packs read.
@@ -223,6 +225,7 @@ impl Checker<'_> {
         let mut known = Vec::new();
         self.repository.index().packs(&mut |pack| known.push(pack))?;
         self.report.packs = known.len() as u64;
+        self.report.pack_bytes = known.iter().map(|pack| pack.bytes).sum();
         let mut present = Vec::new();
         for pack in known {
             let object = Key::Pack(pack.id).to_string();
@@ -649,8 +652,10 @@ fn read_pack(repository: &Repository, pack: &KnownPack, whole: bool) -> Result<P
         true => read_whole(repository, pack, &mut read),
         false => read_trailer(repository, pack, &mut read).map(drop),
     };
+    let is_read = outcome.is_ok();
     match outcome {
         Ok(()) => {}
+        // What stands behind the error was not verified.
         Err(error) => match error.kind() {
             ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io | ErrorKind::Unsupported => {
                 read.findings.push(Finding::new(
@@ -661,6 +666,9 @@ fn read_pack(repository: &Repository, pack: &KnownPack, whole: bool) -> Result<P
             }
             _ => return Err(error),
         },
+    }
+    if whole && !is_read {
+        (read.whole, read.bytes) = (false, 0);
     }
     Ok(read)
 }

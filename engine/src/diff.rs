@@ -51,6 +51,9 @@ pub enum Change {
     Content,
     /// Owner, mode, time or attributes; the content is the same.
     Metadata,
+    /// Nothing: by size, times and inode the file is the one it was, and slots that one snapshot has
+    /// as recipes the other has as packed bytes. Their content is not compared.
+    Form,
 }
 
 impl Change {
@@ -62,6 +65,7 @@ impl Change {
             Change::Type => "T",
             Change::Content => "M",
             Change::Metadata => "U",
+            Change::Form => "F",
         }
     }
 }
@@ -99,6 +103,9 @@ pub struct Tally {
     pub files_changed: u64,
     /// Paths of which only owner, mode, time or attributes changed.
     pub metadata_changed: u64,
+    /// Files that did not change and of which slots are stored in another form. No other field counts
+    /// them, and they are handed to nobody.
+    pub stored_otherwise: u64,
     /// Sizes of all changed files in the first snapshot.
     pub bytes_before: u64,
     /// And in the second.
@@ -109,6 +116,10 @@ pub struct Tally {
 
 impl Tally {
     fn add(&mut self, changed: &ChangedPath<'_>) {
+        if changed.change == Change::Form {
+            self.stored_otherwise += 1;
+            return;
+        }
         let is_file = |entry: Option<&Entry>| {
             entry.is_some_and(|entry| matches!(entry.node, Node::File { .. }))
         };
@@ -118,6 +129,7 @@ impl Tally {
             Change::Removed => self.files_removed += some_file,
             Change::Type | Change::Content => self.files_changed += some_file,
             Change::Metadata => self.metadata_changed += 1,
+            Change::Form => {}
         }
         if changed.change != Change::Metadata {
             self.bytes_before += changed.before.map_or(0, Entry::size);
@@ -231,6 +243,7 @@ pub fn diff(
         match change {
             Change::Added => after.iter().for_each(|entry| report.added.count(entry)),
             Change::Removed => before.iter().for_each(|entry| report.removed.count(entry)),
+            Change::Form => return Ok(()),
             _ => {}
         }
         each(&changed)
@@ -456,7 +469,12 @@ impl Pairs<'_> {
         let one = if order == Ordering::Greater { None } else { before.take()? };
         let other = if order == Ordering::Less { None } else { after.take()? };
         let change = match (&one, &other) {
-            (Some(one), Some(other)) => compare(one, other),
+            (Some(one), Some(other)) => match compare(one, other) {
+                Some(Change::Content) if is_same_but_form(self.repository, one, other) => {
+                    Some(Change::Form)
+                }
+                change => change,
+            },
             // It may be in what could not be read of the other side.
             (Some(_), None) => (!is_lacking_after).then_some(Change::Removed),
             (None, Some(_)) => (!is_lacking_before).then_some(Change::Added),
@@ -582,11 +600,127 @@ fn compare(before: &Entry, after: &Entry) -> Option<Change> {
     if before.node != after.node {
         return Some(Change::Content);
     }
-    let attributes = |entry: &Entry| {
-        (entry.mode, entry.uid, entry.gid, entry.user.clone(), entry.group.clone(), entry.mtime)
-    };
-    let is_same = attributes(before) == attributes(after)
-        && before.xattrs == after.xattrs
-        && before.hard_link.is_some() == after.hard_link.is_some();
-    (!is_same).then_some(Change::Metadata)
+    (attributes(before) != attributes(after)).then_some(Change::Metadata)
+}
+
+/// Attributes that are restored.
+fn attributes(entry: &Entry) -> impl PartialEq + '_ {
+    let owner = (entry.uid, entry.gid, &entry.user, &entry.group);
+    (entry.mode, owner, entry.mtime, &entry.xattrs, entry.hard_link.is_some())
+}
+
+/// Whether a file is by everything else what it was, and differs in nothing but the form in which its
+/// slots are stored. What cannot be read differs.
+fn is_same_but_form(repository: &Repository, before: &Entry, after: &Entry) -> bool {
+    let facts = |entry: &Entry| (entry.size(), entry.mtime, entry.identity);
+    facts(before) == facts(after)
+        && attributes(before) == attributes(after)
+        && Extents::of(repository, before)
+            .differ_in_form(&mut Extents::of(repository, after))
+            .unwrap_or(false)
+}
+
+/// The extents of a file in order, lists opened where they have to be.
+struct Extents<'a> {
+    meta: MetaReader<'a>,
+    /// Of the file and of the lists opened, the rest of each; the next one is last.
+    open: Vec<Vec<Extent>>,
+}
+
+impl<'a> Extents<'a> {
+    fn of(repository: &'a Repository, entry: &Entry) -> Self {
+        let extents = entry.extents().iter().rev().copied().collect();
+        Extents { meta: MetaReader::new(repository), open: vec![extents] }
+    }
+
+    fn peek(&mut self) -> Option<Extent> {
+        while self.open.last().is_some_and(Vec::is_empty) {
+            self.open.pop();
+        }
+        self.open.last()?.last().copied()
+    }
+
+    fn pop(&mut self) {
+        self.open.last_mut().and_then(Vec::pop);
+    }
+
+    /// Puts the extents of a list in its place.
+    fn open(&mut self, id: ChunkId, length: u64) -> Result<()> {
+        self.pop();
+        if self.open.len() > LIST_DEPTH_MAX {
+            return Err(Error::corrupt(format!("span list {id}"), "lists nest too deep"));
+        }
+        let mut listed = self.meta.list(id, length)?;
+        listed.reverse();
+        self.open.push(listed);
+        Ok(())
+    }
+
+    /// Passes over so many bytes; false when they are not of packed bytes and zeros, or end within a
+    /// chunk.
+    fn pass_packed(&mut self, mut length: u64) -> Result<bool> {
+        while length > 0 {
+            match self.peek() {
+                Some(Extent::List { id, length }) => self.open(id, length)?,
+                Some(Extent::Zero { length: zeros }) => {
+                    let passed = zeros.min(length);
+                    self.pass_zeros(zeros, passed);
+                    length -= passed;
+                }
+                Some(chunk @ (Extent::Chunk { .. } | Extent::Slice { .. }))
+                    if chunk.length() <= length =>
+                {
+                    self.pop();
+                    length -= chunk.length();
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Passes over some of the zeros that come next.
+    fn pass_zeros(&mut self, zeros: u64, passed: u64) {
+        self.pop();
+        if passed < zeros
+            && let Some(rest) = self.open.last_mut()
+        {
+            rest.push(Extent::Zero { length: zeros - passed });
+        }
+    }
+
+    /// Whether all is the same but slots that are a recipe on one side, of which there are some.
+    fn differ_in_form(&mut self, other: &mut Self) -> Result<bool> {
+        let mut differ = false;
+        loop {
+            match (self.peek(), other.peek()) {
+                (None, None) => return Ok(differ),
+                (Some(one), Some(two)) if one == two => {
+                    self.pop();
+                    other.pop();
+                }
+                (Some(Extent::List { id, length }), _) => self.open(id, length)?,
+                (_, Some(Extent::List { id, length })) => other.open(id, length)?,
+                (Some(Extent::Zero { length: one }), Some(Extent::Zero { length: two })) => {
+                    self.pass_zeros(one, one.min(two));
+                    other.pass_zeros(two, one.min(two));
+                }
+                (Some(Extent::Recipe { length, .. }), Some(_)) => {
+                    self.pop();
+                    differ = true;
+                    if !other.pass_packed(length.into())? {
+                        return Ok(false);
+                    }
+                }
+                (Some(_), Some(Extent::Recipe { length, .. })) => {
+                    other.pop();
+                    differ = true;
+                    if !self.pass_packed(length.into())? {
+                        return Ok(false);
+                    }
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
 }

@@ -39,6 +39,10 @@ pub enum Event<'a> {
     },
     /// A path that a dry run would store or write, for verbose output.
     Would(&'a str),
+    /// A path that a dry run would delete, for verbose output.
+    WouldDelete(&'a str),
+    /// A path that is deleted, for verbose output.
+    Delete(&'a str),
 }
 
 /// Receives events, from any thread.

@@ -508,3 +508,32 @@ fn last_part(out: &str) -> String {
     let lines: Vec<&str> = out.lines().collect();
     lines[lines.len().saturating_sub(12)..].iter().map(|line| format!("{line}\n")).collect()
 }
+
+/// Catches a dry run of a delta that does not say what it would write and delete, or does it.
+#[test]
+fn a_delta_that_is_tried_says_what_it_would_write_and_delete() {
+    let place = Place::quick();
+    for (name, content) in [("a", "one"), ("b", "two"), ("c", "three")] {
+        write(place.path("source").join(name), content);
+    }
+    place.expect(0, "init -r @/repository");
+    place.expect(0, "backup -r @/repository @/source");
+    place.expect(0, "restore -r @/repository latest --target @/back");
+    let back = place.path("back").join(place.path("source").strip_prefix("/").unwrap());
+    fs::remove_file(back.join("a")).unwrap();
+    fs::write(back.join("b"), "longer").unwrap();
+    fs::write(back.join("d"), "more").unwrap();
+    let tried = "restore -r @/repository latest --target @/back --delta --dry-run";
+    let out = place.expect(0, tried).silent().out;
+    assert!(out.contains("  2 files would be written, new or of another size; 1 of the"), "{out}");
+    assert!(
+        out.contains("  1 path that is there and not in the snapshot would be DELETED"),
+        "{out}"
+    );
+    let out = place.expect(0, &format!("{tried} -v")).silent().out;
+    for (what, name) in [("write", "a"), ("write", "b"), ("delete", "d")] {
+        let line = format!("would {what} {}\n", back.join(name).display());
+        assert!(out.contains(&line), "{line}: {out}");
+    }
+    assert!(!back.join("a").exists() && back.join("d").exists());
+}

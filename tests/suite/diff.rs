@@ -9,8 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use colvault_engine::backend::MemoryBackend;
-use colvault_engine::diff::{Change, DiffOptions, DiffReport, diff};
+use colvault_engine::backup::BackupOptions;
+use colvault_engine::columnstore::segment::MAGIC;
+use colvault_engine::diff::{Change, DiffOptions, DiffReport, Tally, diff};
 use colvault_engine::format::ChunkKind;
+use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::manifest::{Entry, Node, compare_paths};
 use colvault_engine::index::CachePlace;
 use colvault_engine::progress::{Cancel, NullObserver};
@@ -18,12 +21,12 @@ use colvault_engine::restore::Select;
 use colvault_engine::snapshot::Named;
 use colvault_engine::spill::SpillPlace;
 use colvault_engine::stats::Amount;
-use colvault_engine::testing::trees::{Random, edit_tree, mixed_bytes, write_tree};
+use colvault_engine::testing::trees::{Random, edit_tree, files_below, mixed_bytes, write_tree};
 
 use crate::support::nights::bundled;
 use crate::support::program::Place;
 use crate::support::reached::{ChunkSet, Seen, Whole, World};
-use crate::support::{PACK_BYTES, Store, quick, require_root, seed};
+use crate::support::{PACK_BYTES, Store, quick, require_root, seed, wait_until_not_racy};
 
 /// A change: component, path relative to it, sign, new content.
 type Line = (String, Vec<u8>, &'static str, Amount);
@@ -297,4 +300,46 @@ fn components_without_changes_are_named_too() {
     assert_eq!(report.total, Default::default());
     assert_eq!(report.added, Default::default());
     assert_eq!(Change::Metadata.sign(), "U");
+}
+
+/// Catches files that are said to have changed because their slots are stored in another form, and one
+/// that changed and is passed over with them.
+#[test]
+fn another_form_is_no_change_and_hides_none() {
+    let place = quick();
+    let night = &bundled(place.path(), 1)[0];
+    let store = Store::memory();
+    wait_until_not_racy();
+    let back_up = |form: SlotForm| {
+        let change = |options: &mut BackupOptions| {
+            options.slots = Some(form);
+            options.force = true;
+        };
+        store.backup_with(night, change).unwrap();
+        store.latest()
+    };
+    let (recipes, packed) = (back_up(SlotForm::Recipe), back_up(SlotForm::Packed));
+    for (before, after) in [(&recipes, &packed), (&packed, &recipes)] {
+        let (lines, report) = compare(&store, before, after, Select::everything());
+        assert_eq!(lines, []);
+        let total = &report.total;
+        assert!(total.stored_otherwise > 10, "{total:?}");
+        assert_eq!(*total, Tally { stored_otherwise: total.stored_otherwise, ..Tally::default() });
+    }
+    // A bit of one slot, with the time of change set back; only the inode's time tells.
+    let path = files_below(night)
+        .unwrap()
+        .into_iter()
+        .find(|path| fs::read(path).unwrap().starts_with(&MAGIC.to_le_bytes()))
+        .unwrap();
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    wait_until_not_racy();
+    let changed = back_up(SlotForm::Recipe);
+    let (lines, report) = compare(&store, &packed, &changed, Select::everything());
+    assert_eq!(lines.iter().map(|line| line.2).collect::<Vec<_>>(), ["M"], "{lines:?}");
+    assert!(report.total.stored_otherwise > 10, "{:?}", report.total);
 }

@@ -272,7 +272,7 @@ fn what_is_no_usable_repository_is_told() {
     told.run(1, "init -r @/a-file/below");
     told.run(1, "init -r @/foreign");
     told.run(1, "init -r @/empty --chunk-size-min 64");
-    told.run(1, "init -r @/empty --slot-block-size 96");
+    told.run(2, "init -r @/empty --slot-block-size 96");
     assert!(names(&place.path("empty")).is_empty(), "nothing is made of options without sense");
     assert_eq!(listing(&place.path("foreign")), foreign, "nothing was touched");
     assert_eq!(fs::read(place.path("a-file")).unwrap(), b"not a directory");
@@ -342,7 +342,8 @@ fn an_unknown_packer_is_told_before_anything_is_written() {
     ] {
         place
             .expect(13, &format!("-r @/repository {command}"))
-            .complains("it needs the slot packer \"snappy-9\", which this program lacks");
+            .complains("it needs the slot packer \"snappy-9\", which this program lacks")
+            .complains("hint: use a newer colvault");
         assert!(!place.path("back").exists(), "{command}");
     }
     place.expect(0, "snapshots -r @/repository");

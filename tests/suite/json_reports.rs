@@ -184,6 +184,7 @@ struct Statistics {
     target_snapshot: String,
     changed_files: u64,
     metadata_changed: u64,
+    stored_otherwise: u64,
     bytes_before: u64,
     bytes_after: u64,
     new_bytes: u64,
@@ -454,6 +455,7 @@ fn messages_have_known_fields_and_true_figures() {
     let statistics = statistics.unwrap();
     assert_eq!((&statistics.source_snapshot, &statistics.target_snapshot), (&ids[0], &ids[1]));
     assert_eq!((statistics.changed_files, statistics.metadata_changed), (1, 1));
+    assert_eq!(statistics.stored_otherwise, 0);
     assert_eq!((statistics.bytes_before, statistics.bytes_after), (24_384, 24_384));
     assert_eq!((statistics.new_bytes, statistics.new_bytes_stored), (24_384, 24_386));
     let (added, removed) = (&statistics.added, &statistics.removed);

@@ -459,6 +459,7 @@ fn content_that_is_lost_refutes_what_was_proved() {
     let added = packs().into_iter().filter(|pack| !before.contains(pack));
     let pack = added.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
     let bytes = fs::read(&pack).unwrap();
+    let total = packs().len();
     for damage in ["missing-object", "wrong-size"] {
         match damage {
             "missing-object" => fs::remove_file(&pack).unwrap(),
@@ -470,6 +471,9 @@ fn content_that_is_lost_refutes_what_was_proved() {
         let ran =
             ran.complains(&format!("1 {damage}")).complains("a restore of this snapshot lacks");
         assert!(ran.err.contains("missing-chunk: /var/lib/columnstore/data1/"), "{}", ran.err);
+        let all = place.expect(20, "check -r @/repository --read-data").out;
+        let read = format!(" in {} of {total} packs (", total - 1);
+        assert!(all.contains(&read) && !all.contains('%'), "{read}: {all}");
         let json = place.expect(20, &format!("{proof} latest --json")).out;
         assert!(json.lines().last().unwrap().contains("\"verdict\":\"refuted\""), "{json}");
         place.expect(0, &format!("{proof} latest~1")).silent();

@@ -15,16 +15,18 @@ use colvault_engine::check::{CheckOptions, CheckReport, check};
 use colvault_engine::content::ContentReader;
 use colvault_engine::dump::{DumpOptions, dump};
 use colvault_engine::error::{ErrorKind, Result};
-use colvault_engine::finding::{Finding, FindingKind};
+use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::ChunkKind;
 use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::extent::Extent;
 use colvault_engine::format::recipe::Recipe;
+use colvault_engine::format::snapshot::{Proof, Verdict};
 use colvault_engine::id::ChunkId;
 use colvault_engine::index::CachePlace;
 use colvault_engine::manifest::{ManifestReader, MetaReader};
 use colvault_engine::packer::{Pack, Packer, Packers};
 use colvault_engine::progress::{Cancel, NullObserver};
+use colvault_engine::proof::{ProofOutcome, add_lost};
 use colvault_engine::restore::{RestoreOptions, Target};
 use colvault_engine::testing::{Call, RecordingBackend, Verb};
 use tempfile::TempDir;
@@ -333,6 +335,26 @@ fn a_damaged_block_costs_its_slots_and_no_more() {
     expect_lost(&world, &store, &slot, FindingKind::DamagedChunk, &[&block.to_string()]);
 }
 
+/// What `check --columnstore` finds lost of the newest snapshot.
+fn lost(store: &Store) -> Vec<Finding> {
+    let repository = store.open().unwrap();
+    repository.load_index(&NullObserver).unwrap();
+    let proof = Proof {
+        verdict: Verdict::Proved,
+        extents: 0,
+        segment_files: 0,
+        rules: BTreeMap::new(),
+        unchecked: Vec::new(),
+        left_out: Vec::new(),
+    };
+    let (findings, repeated) = (Findings::default(), Findings::default());
+    let mut outcome = ProofOutcome { proof, findings, repeated };
+    let snapshot = store.latest().snapshot;
+    add_lost(&repository, &snapshot, &mut outcome, &Cancel::default()).unwrap();
+    assert_eq!(outcome.proof.verdict == Verdict::Proved, outcome.findings.is_empty());
+    outcome.findings.listed
+}
+
 /// Catches a recipe that cannot be had and is not named, and content that is lost with it.
 #[test]
 fn a_damaged_recipe_costs_its_slot_and_no_more() {
@@ -340,6 +362,14 @@ fn a_damaged_recipe_costs_its_slot_and_no_more() {
     let slot = world.slots[world.slots.len() / 2].clone();
     let store = world.damaged(slot.id, ChunkKind::Meta, |_| true);
     expect_lost(&world, &store, &slot, FindingKind::DamagedChunk, &[]);
+    assert_eq!(lost(&world.store), []);
+    let found = lost(&store);
+    let is_named = |finding: &Finding| {
+        finding.object.ends_with(slot.path.to_str().unwrap())
+            && finding.detail.contains("recipes of slots that cannot be read: 1, the first: ")
+            && finding.detail.contains(&slot.id.to_string())
+    };
+    assert!(found.iter().any(is_named), "{found:?}");
 }
 
 /// Catches a recipe that cannot be read, or whose block is gone, and that keeps the next backup from
@@ -457,6 +487,9 @@ fn lost_packs_cost_the_slots_in_them() {
             objects.remove(&name);
         }
         let store = with_objects(objects);
+        let path = slot.path.to_str().unwrap();
+        let found = lost(&store);
+        assert!(found.iter().any(|finding| finding.object.ends_with(path)), "{kind:?}: {found:?}");
         let target = quick();
         let target = target.path().join("target");
         let report = store.restore_with(&store.latest(), &target, |options| {

@@ -233,14 +233,16 @@ fn settings_of_every_layer_reach_the_command() {
     run(0, &[], &place.unfolded("backup --cache-dir @/mine"));
     assert!(place.path("mine").exists());
     // And check reads all data as the file says, or a part as the command line says.
-    assert!(run(0, &[], "check -P other").out.contains("100 % of the data"));
-    assert!(run(0, &[], "check -P other --read-data-subset 50%").out.contains("50 % of the data"));
+    assert!(run(0, &[], "check -P other").out.contains("read and verified "));
+    assert!(
+        run(0, &[], "check -P other --read-data-subset 50%").out.contains("read and verified ")
+    );
     assert!(run(0, &[], "check -P other --read-data=false").out.contains("was not read"));
     // A flag that is off, however it is spelt, does not rule out what it would rule out.
     for off in ["0", "no", "Off", "false", "F", "n"] {
         let layers =
             [("COLVAULT_CHECK_READ_DATA", off), ("COLVAULT_CHECK_READ_DATA_SUBSET", "50%")];
-        assert!(run(0, &layers, "check").out.contains("50 % of the data"), "{off}");
+        assert!(run(0, &layers, "check").out.contains("read and verified "), "{off}");
     }
     // A misspelt variable is told.
     let typo = [("COLVAULT_REPOSITRY", "/x")];
@@ -251,20 +253,22 @@ fn settings_of_every_layer_reach_the_command() {
 }
 
 /// Catches a mistake in the file or the environment that is passed over, is blamed on another place,
-/// or ends with another code than 1; and a file that somebody else can write.
+/// or ends with another code than 1, or 2 for a value that no option takes; and a file that somebody else can write.
 #[test]
 fn mistakes_are_told_with_their_place() {
     require_root("another owner");
     let place = Place::quick();
     let mut told = Transcript::new(&place);
-    let run = |told: &mut Transcript<'_>, content: &str| {
+    let with = |told: &mut Transcript<'_>, code: i32, content: &str| {
         write(place.path("settings.toml"), content);
         told.title(&content.replace('\n', " | "));
-        told.run(1, "--config @/settings.toml snapshots")
+        told.run(code, "--config @/settings.toml snapshots")
     };
+    let run = |told: &mut Transcript<'_>, content: &str| with(told, 1, content);
     run(&mut told, "reposiroty = '/x'");
     run(&mut told, "\n[backup]\nexlude = ['*.tmp']");
-    run(&mut told, "threads = 0");
+    // As the option would.
+    with(&mut told, 2, "threads = 0");
     run(&mut told, "threads = 'four'");
     run(&mut told, "repository = '/x");
     run(&mut told, "[profiles.a]\nthreads = 1\n[profiles.b]\nthread = 1");
@@ -277,7 +281,7 @@ fn mistakes_are_told_with_their_place() {
     Ran::of("--profile erp snapshots", command.output().unwrap()).ended(1).complains("\"erp\"");
     let mut command = place.command("snapshots");
     command.env("COLVAULT_THREADS", "many");
-    told.add(&Ran::of("COLVAULT_THREADS=many snapshots", command.output().unwrap()).ended(1));
+    told.add(&Ran::of("COLVAULT_THREADS=many snapshots", command.output().unwrap()).ended(2));
     let file = place.path("settings.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     told.run(1, "--config @/settings.toml snapshots");

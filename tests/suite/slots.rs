@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use colvault_benches::generator::{CodecChoice, CreateOptions, create};
 use colvault_engine::backup::{BackupReport, Group};
+use colvault_engine::columnstore::segment::Segment;
 use colvault_engine::compress::Decompressor;
 use colvault_engine::error::ErrorKind;
 use colvault_engine::finding::{Finding, FindingKind};
@@ -186,6 +187,10 @@ fn a_flipped_bit_in_each_part_of_a_real_segment_file_is_found_where_it_is() {
         let cut = |file: &Path| fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
         let pointer = in_header(4096 + 8 * slots as usize);
         expect(bytes, cut, pointer, "the last byte is missing");
+        let cut = Segment::decode(&bytes[..u64_at(bytes, 24) as usize], bytes.len() as u64 - 1);
+        let told = cut.faults[0].told("slot");
+        let expected = format!("a file of at least {} bytes expected, found one of", bytes.len());
+        assert!(told.contains(&expected) && told.ends_with("ends before its slots do"), "{told}");
     }
     assert!(kinds[0].is_some() && kinds[1].is_some() && kinds[2].is_some() && kinds[3].is_some());
 }

@@ -14,7 +14,7 @@ use colvault_engine::packer::Packers;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::{Filter, choose};
 
-use crate::commands::{exit_of, not_chosen, split_snapshot};
+use crate::commands::{NEWER, exit_of, not_chosen, split_snapshot};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::Dumped;
@@ -111,7 +111,9 @@ pub fn run(args: &DumpArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         Err(error) if is_broken_pipe(&error) => return Ok(Exit::Failed),
         Err(error) => {
             out.remove();
-            return Err(error.into());
+            let is_newer = error.kind() == ErrorKind::Unsupported;
+            let failure = Failure::from(error);
+            return Err(if is_newer { failure.with_hint(NEWER) } else { failure });
         }
     };
     if let Err(failure) = out.finish() {

@@ -45,8 +45,8 @@ pub struct InitArgs {
 
     /// Unpacked bytes of a slot in one chunk, in KiB, a power of two; can never be changed
     #[arg(long, value_name = "KIB", hide_short_help = true, help_heading = "Advanced",
-          value_parser = clap::value_parser!(u32).range(4..=4096))]
-    slot_block_size: Option<u32>,
+          default_value_t = BLOCK_BYTES_DEFAULT >> 10, value_parser = block_kib)]
+    slot_block_size: u32,
 
     /// How the repository is encrypted; for one in a bucket this has to be said
     #[arg(long, value_name = "HOW")]
@@ -103,10 +103,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
             bytes(args.chunk_size_avg, usual.average_bytes),
             bytes(args.chunk_size_max, usual.max_bytes),
         ),
-        slots: SlotParameters {
-            form: args.slots.into(),
-            block_bytes: bytes(args.slot_block_size, BLOCK_BYTES_DEFAULT),
-        },
+        slots: SlotParameters { form: args.slots.into(), block_bytes: args.slot_block_size << 10 },
         pack_bytes: args.pack_size << 20,
         now: process::now(),
         program: process::PROGRAM.to_owned(),
@@ -157,4 +154,12 @@ impl InitArgs {
             _ => Ok(()),
         }
     }
+}
+
+/// Reads a size of blocks in KiB.
+fn block_kib(text: &str) -> Result<u32, String> {
+    let number = text.parse::<u32>().ok();
+    number
+        .filter(|kib| kib.is_power_of_two() && (4..=4096).contains(kib))
+        .ok_or_else(|| "a power of two from 4 to 4096 KiB expected, as 4, 64 or 256".to_owned())
 }

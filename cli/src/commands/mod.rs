@@ -32,6 +32,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::settings::Settings;
 
+/// What to do about a snapshot that needs what this program does not know.
+const NEWER: &str = "use a newer colvault";
+
 /// Runs a command.
 pub fn run(
     command: &Command,

@@ -14,7 +14,7 @@ use colvault_engine::progress::Event;
 use colvault_engine::restore::{RestoreOptions, Select, Target, destinations, restore};
 use colvault_engine::snapshot::{Filter, choose};
 
-use crate::commands::{exit_of, not_chosen, selected_path, split_snapshot, tables};
+use crate::commands::{NEWER, exit_of, not_chosen, selected_path, split_snapshot, tables};
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::Restored;
@@ -137,6 +137,9 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 impl RestoreArgs {
     fn failure(&self, error: Error) -> Failure {
         let is_refused = error.kind() == ErrorKind::Refused;
+        if error.kind() == ErrorKind::Unsupported {
+            return Failure::from(error).with_hint(NEWER);
+        }
         let failure = Failure::from(error);
         if !is_refused || self.delta {
             return failure;

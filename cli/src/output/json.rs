@@ -364,6 +364,8 @@ impl Observer for Json {
             Event::Warning(message) => self.send(&Message::Warning { message }),
             Event::Stage(name) => verbose("stage", name),
             Event::Would(path) => verbose("would", path),
+            Event::WouldDelete(path) => verbose("would_delete", path),
+            Event::Delete(path) => verbose("delete", path),
             Event::KeptPacked { object, .. } => verbose("kept_packed", object),
             Event::Done { .. } if !self.is_quiet && self.progress.is_due(STATUS_PAUSE) => {
                 self.send(&Message::Status(status(self.progress.figures())));

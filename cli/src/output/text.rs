@@ -86,6 +86,16 @@ impl Text {
         traffic.iter().for_each(|traffic| self.say(traffic::line(traffic)));
     }
 
+    /// Says what slots that were packed otherwise mean.
+    fn packed_otherwise(&self, findings: &Findings) {
+        if findings.count(FindingKind::SlotPackedOtherwise) > 0 {
+            self.say(
+                "next: nothing for slots that are packed otherwise: a server reads them as well, and the \
+                 files differ from the original in packed bytes only",
+            );
+        }
+    }
+
     fn findings(&self, findings: &Findings) {
         if findings.is_empty() {
             return;
@@ -118,6 +128,12 @@ impl Observer for Text {
             }
             Event::Would(path) if self.is_verbose => {
                 self.bar.aside(|| self.say(format!("would write {path}")))
+            }
+            Event::WouldDelete(path) if self.is_verbose => {
+                self.bar.aside(|| self.say(format!("would delete {path}")))
+            }
+            Event::Delete(path) if self.is_verbose => {
+                self.bar.aside(|| self.say(format!("delete {path}")))
             }
             _ => {}
         }
@@ -302,6 +318,7 @@ impl Output for Text {
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
+        self.packed_otherwise(restored.findings);
         for column in restored.columns.iter().take(COLUMNS_SHOWN_MAX) {
             let files = counted(column.files, "file", "files");
             self.say(format!("  OID {}: {}, {files}", column.oid, column.name.told()));
@@ -335,6 +352,7 @@ impl Output for Text {
             ),
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
+        self.packed_otherwise(checked.findings);
     }
 
     fn proved(&self, proved: &Proved<'_>) {
@@ -436,7 +454,7 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
         ),
         added(stats),
     ];
-    lines.extend(verified(&stats.verified));
+    lines.extend(verified(&stats.verified, &snapshot.findings));
     lines.extend(recipes(&stats.recipes));
     if let Some(parent) = snapshot.parent {
         lines.push(format!("unmodified files were taken over from snapshot {}", parent.short()));
@@ -455,15 +473,20 @@ fn backup_lines(backed_up: &BackedUp<'_>) -> Vec<String> {
 }
 
 /// What was verified while it was read, where there was something to verify.
-fn verified(of: &Verified) -> Option<String> {
+fn verified(of: &Verified, findings: &Findings) -> Option<String> {
+    let damaged = |kind| findings.count(kind);
+    let (slots, pages) = (damaged(FindingKind::DamagedSlot), damaged(FindingKind::DamagedPage));
     let kinds = [
-        (of.slots_verified, of.slots_known, of.slots_not_verifiable, "slot", "slots"),
-        (of.pages_verified, of.pages_known, of.pages_not_verifiable, "page", "pages"),
+        ([of.slots_verified, of.slots_known, of.slots_not_verifiable, slots], "slot", "slots"),
+        ([of.pages_verified, of.pages_known, of.pages_not_verifiable, pages], "page", "pages"),
     ];
-    let parts = kinds.into_iter().filter(|(new, known, unknown, ..)| new + known + unknown > 0);
+    let parts = kinds.into_iter().filter(|(numbers, ..)| numbers.iter().any(|n| *n > 0));
     let parts: Vec<_> = parts
-        .map(|(new, known, unknown, one, many)| {
+        .map(|([new, known, unknown, damaged], one, many)| {
             let mut part = counted(new, one, many);
+            if damaged > 0 {
+                part.push_str(&format!(" ({} damaged)", count(damaged)));
+            }
             if known > 0 {
                 part.push_str(&format!(" ({} more were when they were stored)", count(known)));
             }
@@ -490,7 +513,7 @@ fn recipes(of: &RecipeStats) -> Option<String> {
     let kept = [
         (of.slots_packed_otherwise, "packed by another library version"),
         (of.slots_not_tried, "behind such and not tried"),
-        (of.slots_not_unpacked, "not to be unpacked"),
+        (of.slots_not_unpacked, "that cannot be unpacked"),
         (of.slots_not_whole, "with holes or not to be read"),
     ];
     let kept = kept.into_iter().filter(|(number, _)| *number > 0);
@@ -510,7 +533,7 @@ fn added(stats: &BackupStats) -> String {
         0 => String::new(),
         packs => format!(" in {}", counted(packs, "pack", "packs")),
     };
-    let unpacked = if stats.recipes.slots_unpacked > 0 { " (slots unpacked)" } else { "" };
+    let unpacked = if stats.recipes.slots_recipe_new > 0 { " (slots unpacked)" } else { "" };
     format!(
         "added {}{unpacked} in {}, stored as {} ({}){packs}",
         bytes(stats.data_added),
@@ -606,6 +629,18 @@ fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
     let report = restored.report;
     let files = counted(report.files_total, "file", "files");
     let mut lines = vec![format!("{files}, {}", bytes(report.bytes_total))];
+    if restored.dry_run && restored.delta {
+        let deleted = counted(report.files_deleted, "path that is", "paths that are");
+        lines.push(format!(
+            "{} would be written, new or of another size; {} of the same size compared, and written \
+             where they differ",
+            counted(report.files_to_write, "file", "files"),
+            count(report.files_to_compare)
+        ));
+        lines.push(format!(
+            "{deleted} there and not in the snapshot would be DELETED (-v names all of these)"
+        ));
+    }
     if restored.dry_run {
         return lines;
     }
@@ -626,12 +661,7 @@ fn restore_lines(restored: &Restored<'_>) -> Vec<String> {
             count(left_out.len() as u64)
         ));
     }
-    if restored.delta && restored.dry_run {
-        let deleted = counted(report.files_deleted, "path that is", "paths that are");
-        lines.push(format!(
-            "{deleted} there and not in the snapshot would be DELETED (-v names them)"
-        ));
-    } else if restored.delta {
+    if restored.delta {
         lines.push(format!(
             "{} were as they should be already: {}; {} deleted",
             count(report.files_skipped),
@@ -653,10 +683,12 @@ fn check_lines(checked: &Checked<'_>) -> Vec<String> {
         duration(checked.elapsed)
     )];
     lines.push(match checked.read_data_percent {
-        Some(percent) => format!(
-            "  {percent} % of the data were read and verified: {} in {} ({})",
+        Some(_) => format!(
+            "  read and verified {} of {} in {} of {} ({})",
             bytes(report.bytes_read),
-            counted(report.packs_read, "pack", "packs"),
+            bytes(report.pack_bytes),
+            count(report.packs_read),
+            counted(report.packs, "pack", "packs"),
             rate(report.bytes_read, checked.elapsed)
         ),
         None => "  the data itself was not read; --read-data does that".to_owned(),

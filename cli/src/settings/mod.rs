@@ -204,7 +204,12 @@ impl CommandLine {
             let said: Vec<_> =
                 text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
             let problem = said.join(" ");
-            Failure::new(ErrorKind::Invalid, object, problem.trim_start_matches("error: "))
+            // A mistake is the same wherever it was said.
+            let problem = problem.trim_start_matches("error: ");
+            Failure::usage(match object.as_str() {
+                "" => problem.to_owned(),
+                object => format!("{object}: {problem}"),
+            })
         })
     }
 }

@@ -82,7 +82,7 @@ pub const SETTINGS: [Setting; 61] = [
     setting("init.object_lock", Kind::Number, "object_lock", INIT, "none"),
     setting("init.object_lock_mode", Kind::Text, "object_lock_mode", INIT, "governance"),
     setting("init.slots", Kind::Text, "slots", INIT, "recipe"),
-    setting("init.slot_block_size", Kind::Number, "slot_block_size", INIT, "256"),
+    setting("init.slot_block_size", Kind::Number, "slot_block_size", INIT, "64"),
     setting("backup.root", Kind::Text, "root", BACKUP, "none; / for plan"),
     setting("backup.paths", Kind::List, "paths", BACKUP, "none"),
     setting("backup.files_from", Kind::Text, "files_from", BACKUP, "none"),
@@ -260,6 +260,10 @@ mod tests {
             assert_eq!(takes_many, setting.kind == Kind::List, "{}", setting.key);
             let is_flag = matches!(option.get_action(), clap::ArgAction::SetTrue);
             assert_eq!(is_flag, setting.kind == Kind::Flag, "{}", setting.key);
+            // What the option's help shows is what holds.
+            for default in option.get_default_values().iter().filter(|_| !is_flag) {
+                assert_eq!(default.to_str(), Some(setting.unset), "{}", setting.key);
+            }
         }
         for (one, other) in EXCLUSIVE {
             assert!(find(one).is_some() && find(other).is_some(), "{one}, {other}");

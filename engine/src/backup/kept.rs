@@ -42,7 +42,6 @@ pub(super) struct KeptPacked {
     otherwise: Kept,
     /// Slots behind such.
     not_tried: u64,
-    not_unpacked: Kept,
 }
 
 impl KeptPacked {
@@ -50,7 +49,6 @@ impl KeptPacked {
     pub fn add(&mut self, recipes: &RecipeStats, object: &str) {
         self.otherwise.add(recipes.slots_packed_otherwise, object);
         self.not_tried += recipes.slots_not_tried;
-        self.not_unpacked.add(recipes.slots_not_unpacked, object);
     }
 
     /// Returns what the user should know of it.
@@ -65,13 +63,6 @@ impl KeptPacked {
                 "another version of the packing library than this program has packed {}: stored as \
                  packed bytes{behind}; nothing is lost, only space",
                 self.otherwise.describe()
-            ));
-        }
-        if self.not_unpacked.slots > 0 {
-            warnings.push(format!(
-                "checksums hold, and what is below them cannot be unpacked, of {}: stored as packed \
-                 bytes; they come back as they are, and a server may not be able to read them",
-                self.not_unpacked.describe()
             ));
         }
         warnings
@@ -96,10 +87,10 @@ mod tests {
         assert!(kept.warnings().is_empty());
         let odd = RecipeStats { slots_packed_otherwise: 4, slots_not_tried: 12, ..good };
         ["a", "b", "c", "d"].iter().for_each(|object| kept.add(&odd, object));
+        // Damage is a finding of its file.
         kept.add(&RecipeStats { slots_not_unpacked: 1, ..good }, "e");
         let warnings = kept.warnings();
-        assert_eq!(warnings.len(), 2);
+        assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("packed 16 slots in 4 files (a, b, c, ...): stored as"));
-        assert!(warnings[1].contains("of 1 slot in 1 file (e): stored as"), "{}", warnings[1]);
     }
 }

@@ -14,9 +14,10 @@ use crate::compress::Compressor;
 use crate::error::Result;
 use crate::format::extent::Extent;
 use crate::format::recipe::Recipe;
+use crate::format::segment::Damage;
 use crate::format::snapshot::RecipeStats;
 use crate::id::ChunkId;
-use crate::packer::{Pack, Packer, unpack};
+use crate::packer::{Pack, Packer, unpack_slot};
 use crate::pipeline::{Added, ChunkStore, Known};
 use crate::repository::Repository;
 use crate::transform::Transform;
@@ -42,6 +43,18 @@ pub(super) enum Stored {
     New { id: ChunkId, length: u32, stats: RecipeStats },
     /// It cannot be stored as a recipe.
     Not(RecipeStats),
+    /// Its checksum holds, and it cannot be unpacked: no server can read it.
+    Damaged(RecipeStats, Box<Damage>),
+}
+
+/// A packed slot and where it is.
+#[derive(Clone, Copy)]
+pub(super) struct PackedSlot<'a> {
+    pub bytes: &'a [u8],
+    /// Its number in its file.
+    pub number: u64,
+    /// Where in its file it begins.
+    pub offset: u64,
 }
 
 /// The extents of blocks or of padding, and how many of their bytes are in chunks that were known.
@@ -105,7 +118,7 @@ impl<'a> SlotStore<'a> {
     /// dictionary.
     pub fn store(
         &self,
-        slot: &[u8],
+        place: PackedSlot<'_>,
         expected: Option<Packing>,
         width: u64,
         former: &Former,
@@ -113,6 +126,7 @@ impl<'a> SlotStore<'a> {
         holds: &mut dyn FnMut() -> bool,
     ) -> Result<Stored> {
         let mut stats = RecipeStats::default();
+        let PackedSlot { bytes: slot, number, offset } = place;
         // That it holds as a slot of another file says nothing where slots are packed otherwise.
         let packing = slot.first().and_then(|signature| Packing::of_signature(*signature));
         let Some(packing) = packing.filter(|packing| expected == Some(*packing)) else {
@@ -148,14 +162,15 @@ impl<'a> SlotStore<'a> {
         if !holds() {
             return Ok(Stored::Not(stats));
         }
-        if guess.packer.is_none() && guess.failures >= FAILURES_MAX {
-            stats.slots_not_tried = 1;
-            return Ok(Stored::Not(stats));
-        }
         KEPT.with_borrow_mut(|kept| {
             let payload = &slot[SLOT_HEAD_BYTES..end];
-            if unpack(packing, payload, &mut kept.unpacked).is_err() || kept.unpacked.is_empty() {
+            if let Err(damage) = unpack_slot(slot, number, offset, &mut kept.unpacked) {
                 stats.slots_not_unpacked = 1;
+                return Ok(Stored::Damaged(stats, damage));
+            }
+            // Only now: unpacking costs little, and tells whether a server can read the slot.
+            if guess.packer.is_none() && guess.failures >= FAILURES_MAX {
+                stats.slots_not_tried = 1;
                 return Ok(Stored::Not(stats));
             }
             stats.slots_unpacked = 1;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::content::{Damages, Reading};
 use super::layout::Layout;
 use super::parent::Former;
-use super::slots::{Guess, Stored};
+use super::slots::{Guess, PackedSlot, Stored};
 use crate::chunker::{Cutter, Piece};
 use crate::columnstore::page::{PageState, Tablespace};
 use crate::columnstore::segment::{Packing, Segment, SlotState, verify_slot};
@@ -257,7 +257,8 @@ impl SpanReader<'_> {
                         state = Some(found);
                         holds
                     };
-                    match recipes.store(slot, *packing, *width, self.former, guess, verified)? {
+                    let packed = PackedSlot { bytes: slot, number: *number, offset: range.start };
+                    match recipes.store(packed, *packing, *width, self.former, guess, verified)? {
                         Stored::Known { id, length } => {
                             span.extents.push(Extent::Recipe { id, length });
                             // Only what holds becomes a recipe.
@@ -272,6 +273,10 @@ impl SpanReader<'_> {
                             return Ok(());
                         }
                         Stored::Not(stats) => span.recipes.add(&stats),
+                        Stored::Damaged(stats, damage) => {
+                            span.recipes.add(&stats);
+                            state = Some(SlotState::Damaged(*damage));
+                        }
                     }
                 }
                 let first = span.extents.len();
@@ -296,7 +301,8 @@ impl SpanReader<'_> {
                 }
                 false
             };
-            if is_known {
+            // A parent that unpacked nothing did not see all that can be wrong.
+            if is_known && !matches!(state, Some(SlotState::Damaged(_))) {
                 span.verified.slots_known += 1;
                 return Ok(());
             }

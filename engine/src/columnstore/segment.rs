@@ -299,7 +299,11 @@ impl Segment {
             return Ok(Vec::new());
         }
         let table = bytes.get(FACTS_BYTES..length as usize).ok_or_else(|| {
-            fault(0, format!("a header of {length} bytes"), format!("a file of {size}"))
+            fault(
+                0,
+                format!("a header of {length} bytes"),
+                format!("a file of {size}, which is shorter"),
+            )
         })?;
         let mut bounds: Vec<u64> = Vec::new();
         let (words, _) = table.as_chunks::<8>();
@@ -328,7 +332,8 @@ impl Segment {
                 return wrong("a multiple of 8192".into());
             }
             if pointer > size {
-                return wrong(format!("at most {size}, the size of the file"));
+                let found = format!("one of {size}, which ends before its slots do");
+                return Err(fault(number, format!("a file of at least {pointer} bytes"), found));
             }
             bounds.push(pointer);
         }

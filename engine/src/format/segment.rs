@@ -90,7 +90,7 @@ impl SegmentFacts {
 /// A damaged place of a file: the detail of a finding with code 5, 6 or 7, stored as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// What does not hold: `signature`, `length`, `checksum`, or a field of a header.
+    /// What does not hold: `signature`, `length`, `checksum`, `payload`, or a field of a header.
     pub what: String,
     /// The number of the slot, or of the page; none for a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -178,7 +178,7 @@ pub struct RecipeStats {
     pub slots_unpacked_bytes: u64,
     /// Slots that came out the same, and were stored as recipes.
     pub slots_recipe_new: u64,
-    /// Slots that hold and do not unpack: stored as packed bytes.
+    /// Slots whose checksum holds and that do not unpack: damaged, stored as packed bytes.
     pub slots_not_unpacked: u64,
     /// Slots that unpack and came out otherwise, as another library packs: stored as packed bytes.
     pub slots_packed_otherwise: u64,
@@ -203,7 +203,7 @@ impl RecipeStats {
 
     /// Returns how many slots that hold could not be stored as recipes.
     pub fn kept_packed(&self) -> u64 {
-        self.slots_not_unpacked + self.slots_packed_otherwise + self.slots_not_tried
+        self.slots_packed_otherwise + self.slots_not_tried
     }
 }
 

@@ -7,6 +7,7 @@ use crate::columnstore::segment::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::FindingKind;
+use crate::packer::unpack_slot;
 
 impl Inspection<'_> {
     pub(super) fn segment(
@@ -29,6 +30,7 @@ impl Inspection<'_> {
             };
             return Err(Error::new(ErrorKind::Invalid, object, problem));
         }
+        let mut unpacked = Vec::new();
         let mut contents = SegmentContents {
             place,
             header: segment.header,
@@ -39,7 +41,7 @@ impl Inspection<'_> {
         let bounds = segment.bounds.windows(2).zip(0..);
         for (bounds, number) in bounds {
             if self.options.slot.is_none_or(|wanted| wanted == number) {
-                let slot = self.slot(number, bounds[0], bounds[1], segment.packing)?;
+                let slot = self.slot(number, bounds, segment.packing, &mut unpacked)?;
                 contents.slots.push(slot);
             }
         }
@@ -52,11 +54,11 @@ impl Inspection<'_> {
     fn slot(
         &mut self,
         number: u64,
-        offset: u64,
-        end: u64,
+        bounds: &[u64],
         packing: Option<Packing>,
+        unpacked: &mut Vec<u8>,
     ) -> Result<Slot> {
-        let length = end - offset;
+        let (offset, length) = (bounds[0], bounds[1] - bounds[0]);
         let bytes = self.read(offset, length)?;
         let head = SlotHead::decode(&bytes);
         let head = head.unwrap_or(SlotHead { signature: 0, checksum: 0, length: 0 });
@@ -72,7 +74,10 @@ impl Inspection<'_> {
         });
         let damage = match state {
             SlotState::Damaged(damage) => Some(damage),
-            SlotState::Holds | SlotState::NotVerifiable => None,
+            SlotState::Holds => {
+                unpack_slot(&bytes, number, offset, unpacked).err().map(|damage| *damage)
+            }
+            SlotState::NotVerifiable => None,
         };
         if let Some(damage) = &damage {
             self.damaged(FindingKind::DamagedSlot, damage);

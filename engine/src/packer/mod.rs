@@ -10,8 +10,9 @@ mod snappy;
 mod snappy_check;
 mod snappy_newer;
 
-use crate::columnstore::segment::{Packing, SLOT_BYTES_MAX};
+use crate::columnstore::segment::{Packing, SLOT_BYTES_MAX, SLOT_HEAD_BYTES, SlotHead};
 use crate::format::recipe;
+use crate::format::segment::Damage;
 
 /// The most bytes that a slot holds when unpacked: 4 MiB.
 pub const UNPACKED_BYTES_MAX: usize = recipe::UNPACKED_BYTES_MAX as usize;
@@ -159,6 +160,36 @@ pub fn unpack(packing: Packing, payload: &[u8], out: &mut Vec<u8>) -> Result<(),
         Err(_) => out.clear(),
     }
     unpacked.map(|_| ())
+}
+
+/// Makes `out` what a slot holds whose checksum was verified: a server cannot read one that does not
+/// unpack to 1 byte to 4 MiB. `number` and `offset` say where it is, for the damage.
+pub fn unpack_slot(
+    slot: &[u8],
+    number: u64,
+    offset: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), Box<Damage>> {
+    out.clear();
+    let unpacked = match SlotHead::decode(slot) {
+        None => Err("it has no head".to_owned()),
+        Some(head) => match (Packing::of_signature(head.signature), head.payload_end(slot.len())) {
+            (Some(packing), Some(end)) => unpack(packing, &slot[SLOT_HEAD_BYTES..end], out),
+            _ => Err("its head does not hold".to_owned()),
+        },
+    };
+    let problem = match unpacked {
+        Ok(()) if !out.is_empty() => return Ok(()),
+        Ok(()) => "it is empty".to_owned(),
+        Err(problem) => problem,
+    };
+    Err(Box::new(Damage {
+        what: "payload".to_owned(),
+        slot: Some(number),
+        offset,
+        expected: "1 byte to 4 MiB when unpacked".to_owned(),
+        found: format!("it cannot be unpacked: {problem}"),
+    }))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What a snapshot needs and the repository does not have any more.
 //!
 //! A proof believes manifests, and of content it reads the files of the BRM alone. Here every chunk of
-//! the snapshot is looked up, and packs are compared with the index by name and length; none is read.
+//! the snapshot is looked up, every recipe is read, and packs are compared with the index by name and
+//! length; no content is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::ProofOutcome;
 use crate::backend::Key;
@@ -12,7 +13,7 @@ use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::snapshot::{Component, Snapshot, Verdict};
-use crate::id::PackId;
+use crate::id::{ChunkId, PackId};
 use crate::manifest::{ManifestReader, MetaReader};
 use crate::progress::Cancel;
 use crate::repository::Repository;
@@ -20,7 +21,8 @@ use crate::repository::Repository;
 /// Adds to an outcome what the snapshot needs and is not in the repository any more; then it is refuted.
 ///
 /// The index must have been loaded, and no session may run on this repository: from now on chunks in
-/// packs that are gone count as unknown. Cost: a look at every chunk, none at any data.
+/// packs that are gone count as unknown. Cost: a look at every chunk, every recipe read once, none of the
+/// data.
 pub fn add_lost(
     repository: &Repository,
     snapshot: &Snapshot,
@@ -29,8 +31,13 @@ pub fn add_lost(
 ) -> Result<()> {
     let missing: BTreeSet<PackId> = repository.survey_packs()?.missing.into_iter().collect();
     repository.index().avoid(missing.iter().copied());
-    let mut search =
-        Search { repository, cancel, lost: Findings::default(), packs: BTreeSet::new() };
+    let mut search = Search {
+        repository,
+        cancel,
+        lost: Findings::default(),
+        packs: BTreeSet::new(),
+        whole: HashSet::new(),
+    };
     for component in &snapshot.components {
         search.component(component)?;
     }
@@ -75,6 +82,8 @@ struct Search<'a> {
     lost: Findings,
     /// The packs that had it.
     packs: BTreeSet<PackId>,
+    /// Recipes that were read, and whose blocks are all there.
+    whole: HashSet<ChunkId>,
 }
 
 impl Search<'_> {
@@ -104,19 +113,46 @@ impl Search<'_> {
         object: &dyn Fn() -> String,
     ) -> Result<()> {
         let (mut chunks, mut bytes) = (0u64, 0u64);
+        let (mut unread, mut first_error) = (0u64, None);
+        let mut recipes = MetaReader::new(self.repository);
         let read = meta.extents(extents, &mut |_, extent| {
-            let (Extent::Chunk { id, .. } | Extent::Slice { id, .. }) = extent else {
-                return Ok(());
-            };
-            if self.repository.find(id, ChunkKind::Data)?.is_none() {
-                (chunks, bytes) = (chunks + 1, bytes + extent.length());
-                let places = self.repository.index().locations(id, ChunkKind::Data)?;
-                self.packs.extend(places.into_iter().map(|place| place.pack));
+            let before = chunks;
+            match extent {
+                Extent::Chunk { id, .. } | Extent::Slice { id, .. } => {
+                    chunks += u64::from(self.is_lost(id)?);
+                }
+                Extent::Recipe { id, length } if !self.whole.contains(&id) => {
+                    match recipes.recipe(id, length) {
+                        Ok(recipe) => {
+                            for block in recipe.chunks() {
+                                chunks += u64::from(self.is_lost(block)?);
+                            }
+                            if chunks == before {
+                                self.whole.insert(id);
+                            }
+                        }
+                        Err(error) if damage_of(&error).is_none() => return Err(error),
+                        Err(error) => {
+                            unread += 1;
+                            first_error.get_or_insert(error);
+                        }
+                    }
+                }
+                _ => {}
+            }
+            if chunks > before {
+                bytes += extent.length();
             }
             Ok(())
         });
         if let Err(error) = read {
             self.unreadable(object(), &error)?;
+        }
+        if let Some(error) = first_error {
+            let kind = damage_of(&error).unwrap_or(FindingKind::DamagedManifest);
+            let detail =
+                format!("recipes of slots that cannot be read: {unread}, the first: {error}");
+            self.lost.push(Finding::new(kind, object(), detail));
         }
         if chunks > 0 {
             let detail =
@@ -126,14 +162,29 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// Whether a chunk is in no pack that is there; remembers the packs that had it.
+    fn is_lost(&mut self, id: ChunkId) -> Result<bool> {
+        if self.repository.find(id, ChunkKind::Data)?.is_some() {
+            return Ok(false);
+        }
+        let places = self.repository.index().locations(id, ChunkKind::Data)?;
+        self.packs.extend(places.into_iter().map(|place| place.pack));
+        Ok(true)
+    }
+
     /// What cannot be read on; fails when that says nothing about the repository.
     fn unreadable(&mut self, object: String, error: &Error) -> Result<()> {
-        let kind = match error.kind() {
-            ErrorKind::NotFound => FindingKind::MissingChunk,
-            ErrorKind::Corrupt => FindingKind::DamagedManifest,
-            _ => return Err(error.repeat()),
-        };
+        let Some(kind) = damage_of(error) else { return Err(error.repeat()) };
         self.lost.push(Finding::new(kind, object, error.to_string()));
         Ok(())
+    }
+}
+
+/// What an error of reading says about the repository; `None` for one that says nothing.
+fn damage_of(error: &Error) -> Option<FindingKind> {
+    match error.kind() {
+        ErrorKind::NotFound => Some(FindingKind::MissingChunk),
+        ErrorKind::Corrupt => Some(FindingKind::DamagedManifest),
+        _ => None,
     }
 }

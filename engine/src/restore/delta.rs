@@ -160,7 +160,11 @@ fn extras(run: &ComponentRun<'_>, snapshot: &Snapshot) -> Result<Vec<(Vec<u8>, b
             || !is_whole(run, snapshot, &found.path);
         if !kept {
             let path = run.destination.join(OsStr::from_bytes(&found.path));
-            run.observer.event(Event::Would(&encode_path(&path)));
+            let path = encode_path(&path);
+            run.observer.event(match run.options.dry_run {
+                true => Event::WouldDelete(&path),
+                false => Event::Delete(&path),
+            });
             extras.push((found.path, found.stat.file_type == FileType::Directory));
         }
     }

@@ -19,6 +19,8 @@ mod target;
 mod window;
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +28,7 @@ use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::extent::put_extents;
 use crate::format::manifest::{Entry, Node};
 use crate::format::snapshot::Component;
+use crate::format::text::encode_path;
 use crate::id::boundary_hash;
 use crate::manifest::{ManifestReader, MetaReader};
 use crate::packer::Pack;
@@ -72,6 +75,11 @@ pub struct RestoreReport {
     pub files_skipped: u64,
     /// Those that lack content which cannot be had; findings name them.
     pub files_incomplete: u64,
+    /// In a dry run of a delta, files that would be written whatever they hold: those that are not there,
+    /// or have another size.
+    pub files_to_write: u64,
+    /// And those of the right size, of which the delta would write what differs.
+    pub files_to_compare: u64,
     /// Entries deleted because the snapshot does not have them (delta); in a dry run, those that would
     /// be.
     pub files_deleted: u64,
@@ -120,7 +128,7 @@ pub fn restore(
     plan::refuse_without_space(&needs)?;
     let owners = Owners::new(options.numeric_ids);
     if options.dry_run {
-        for (component, destination) in destinations.iter().filter(|(_, path)| path.exists()) {
+        for (component, destination) in &destinations {
             let run = ComponentRun {
                 repository,
                 component,
@@ -130,6 +138,9 @@ pub fn restore(
                 owners: &owners,
             };
             if options.delta {
+                run.survey(&mut report)?;
+            }
+            if options.delta && destination.exists() {
                 report.files_deleted += delta::delete_extras(&run, snapshot)?;
             }
         }
@@ -196,6 +207,27 @@ impl ComponentRun<'_> {
                 read => return read,
             }
         }
+    }
+
+    /// Counts and names the files that a delta would write; nothing of their content is read.
+    fn survey(&self, report: &mut RestoreReport) -> Result<()> {
+        let mut manifest = ManifestReader::new(self.repository, self.component);
+        while let Some(entry) = self.next_entry(&mut manifest, report)? {
+            self.options.cancel.check()?;
+            let Node::File { size, .. } = entry.node else { continue };
+            if !self.options.select.takes(self.component, &entry.path) {
+                continue;
+            }
+            let path = self.destination.join(OsStr::from_bytes(&entry.path));
+            let there = path.symlink_metadata().ok();
+            if there.is_some_and(|there| there.is_file() && there.len() == size) {
+                report.files_to_compare += 1;
+            } else {
+                report.files_to_write += 1;
+                self.observer.event(Event::Would(&encode_path(&path)));
+            }
+        }
+        Ok(())
     }
 
     /// Creates everything but directories' attributes. Returns directories that were not selected

@@ -185,7 +185,7 @@ impl Text {
         };
         let (before, after) = (size(changed.before), size(changed.after));
         let sizes = match (changed.change, before, after) {
-            (Change::Metadata, ..) | (_, None, None) => String::new(),
+            (Change::Metadata | Change::Form, ..) | (_, None, None) => String::new(),
             (Change::Added, _, Some(size)) | (Change::Removed, Some(size), _) => size,
             (_, before, after) => {
                 let or_zero = |size: Option<String>| size.unwrap_or_else(|| bytes(0));
@@ -255,6 +255,12 @@ impl Text {
             counted(report.total.files_changed, "file", "files"),
             counted(report.total.metadata_changed, "path", "paths")
         ));
+        if report.total.stored_otherwise > 0 {
+            self.say(format!(
+                "stored otherwise: slots of {}, unchanged by size, times and inode; not compared",
+                counted(report.total.stored_otherwise, "file", "files")
+            ));
+        }
         self.asked(compared.traffic.as_ref());
         self.findings(compared.findings);
         if !compared.findings.is_empty() {
