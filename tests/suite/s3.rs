@@ -43,7 +43,8 @@ fn a_bucket_keeps_the_promises_behind_a_bad_line() {
     let every = |count: usize, is_put: bool| {
         let number = AtomicUsize::new(1);
         move |seen: &Seen| {
-            (seen.method == "PUT") == is_put && number.fetch_add(1, Ordering::SeqCst) % count == 0
+            (seen.method == "PUT") == is_put
+                && number.fetch_add(1, Ordering::SeqCst).is_multiple_of(count)
         }
     };
     let bucket = Bucket::new();

@@ -140,7 +140,7 @@ fn a_restore_reads_no_byte_twice_whatever_the_latency() {
     for round in 0..2 {
         if round == 1 {
             let number = AtomicUsize::new(0);
-            let is_slow = move |_: &Seen| number.fetch_add(7, Ordering::SeqCst) % 3 == 0;
+            let is_slow = move |_: &Seen| number.fetch_add(7, Ordering::SeqCst).is_multiple_of(3);
             let delay = Fault::Delay(Duration::from_millis(25));
             bucket.proxy.add(Rule::new(delay).when(is_slow));
         }

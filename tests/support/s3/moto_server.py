@@ -1,14 +1,28 @@
-"""Serves moto on a free port of loopback until standard input ends; prints where."""
+"""Serves moto on a free port of loopback until standard input ends; prints where.
+
+moto asks whether a name is taken before it creates an object: of two who create one name at once both would
+succeed. So one request is answered at a time.
+"""
 
 import logging
 import sys
+import threading
 
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 logging.getLogger("werkzeug").disabled = True
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-host, port = server.get_host_and_port()
-print(f"http://{host}:{port}", flush=True)
+moto = DomainDispatcherApplication(create_backend_app)
+turn = threading.Lock()
+
+
+def one_at_a_time(environ, start_response):
+    with turn:
+        return moto(environ, start_response)
+
+
+server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(f"http://127.0.0.1:{server.server_port}", flush=True)
 sys.stdin.read()
-server.stop()
+server.shutdown()
