@@ -49,7 +49,9 @@ impl Asker {
             if !is_gone {
                 self.give_up(name, &upload).await;
             }
-            if is_gone && finished.uncertain && self.holds(name, parts).await? {
+            // Of an upload that is done stores say that it is gone, or that nobody may finish it.
+            let may_be_done = is_gone || failure.is("AccessDenied");
+            if may_be_done && finished.uncertain && self.holds(name, parts).await? {
                 return Ok(());
             }
             // A create of the same name got between: then the store wants all parts once more.
