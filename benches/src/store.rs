@@ -91,15 +91,14 @@ fn count(seen: &[Seen]) -> io::Result<Counted> {
 /// Method and what it is about, whichever tool's: the name behind bucket and prefix.
 fn class(seen: &Seen) -> String {
     let query = seen.query.replace("%2F", "/");
-    let listed = query.split('&').find_map(|part| part.strip_prefix("prefix="));
-    let is_listing = seen.method == "GET" && seen.path.trim_matches('/').split('/').count() == 1;
-    match is_listing && (listed.is_some() || query.contains("list-type")) {
-        true => format!("LIST {}", listed.and_then(|path| path.split('/').nth(1)).unwrap_or("all")),
-        false => {
-            let space = seen.path.trim_start_matches('/').split('/').nth(2);
-            format!("{} {}", seen.method, space.filter(|name| !name.is_empty()).unwrap_or("bucket"))
-        }
-    }
+    let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix="));
+    let is_of_bucket = seen.path.trim_matches('/').split('/').count() == 1;
+    let (verb, place) = match (seen.method.as_str(), prefix) {
+        ("GET", Some(_)) if is_of_bucket && query.contains("uploads") => ("LIST", Some("uploads")),
+        ("GET", Some(prefix)) if is_of_bucket => ("LIST", prefix.split('/').nth(1)),
+        (method, _) => (method, seen.path.trim_start_matches('/').split('/').nth(2)),
+    };
+    format!("{verb} {}", place.filter(|name| !name.is_empty()).unwrap_or("bucket"))
 }
 
 fn log(to: &mut File, begun: Instant, seen: &[Seen]) -> io::Result<()> {
