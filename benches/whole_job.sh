@@ -4,16 +4,16 @@
 #   benches/whole_job.sh WORK [OUTPUT]
 # WORK is an empty directory on the disk to measure (ext4). Repositories on tmpfs go to /dev/shm.
 # NIGHTS="DIR DIR ..." adds the bytes stored for nights of a real deployment. PARTS chooses:
-# tmpfs dense disk huge files million sizes memory.
+# tmpfs dense disk huge files million sizes s3 memory. BUCKET_BYTES is what s3 backs up.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(realpath "$1")
 output=${2:-benches/results/$(date +%F)-whole-job.md}
-parts=${PARTS:-tmpfs dense disk huge files million sizes memory}
+parts=${PARTS:-tmpfs dense disk huge files million sizes s3 memory}
 rounds=${ROUNDS:-5}
 cli/install-packages.sh rsync:rsync
 benches/peers.sh >/dev/null
-cargo build --quiet --locked --release -p colvault -p colvault-benches
+cargo build --quiet --locked --release -p colvault -p colvault-benches --features colvault-benches/s3
 jobs=target/release/jobs
 generate=$(realpath target/release/generate)
 mkdir -p "$work" "$(dirname "$output")"
@@ -75,6 +75,14 @@ part sizes "Bytes stored, generated nights: 3 % rows, updates, 3 % rows, all of 
     --night "case \$2 in 2) k=update ;; 4) k=mixed ;; *) k=append ;; esac; $generate \"\$1\" --night \$2 --kind \$k --share 0.03 >/dev/null"
 # shellcheck disable=SC2086 # a list of folders
 [ -z "${NIGHTS:-}" ] || part sizes "Bytes stored, nights of a real deployment" $jobs sizes --work "$work/run" $NIGHTS
+
+case " $parts " in *" s3 "*) source_of bucket --bytes "${BUCKET_BYTES:-1200M}" ;; esac
+for latency in 0 30; do
+    part s3 "Repositories in a bucket on loopback, $latency ms before each request" $jobs bucket --work "$work/run" \
+        --repositories /dev/shm/colvault-bench --source "$work/bucket" --rounds "$rounds" --latency "$latency" \
+        --tools colvault,restic,rustic --night "$night"
+done
+rm -rf "$work/bucket"
 
 case " $parts " in *" memory "*) source_of large --bytes 10000M ;; esac
 part memory "10 GB generated: memory" $jobs times --work "$work/run" --source "$work/large" --rounds 1 \

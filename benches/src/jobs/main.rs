@@ -6,6 +6,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod bucket;
 mod ceiling;
 mod measure;
 mod report;
@@ -58,6 +59,8 @@ enum Command {
     Times(times::TimesArgs),
     /// Bytes stored, night after night laid over each other in one folder
     Sizes(sizes::SizesArgs),
+    /// The jobs of `times` with repositories in a bucket of an S3 store on loopback, and its requests
+    Bucket(bucket::BucketArgs),
     /// Runs a command and writes what it took to a file (used by the others)
     #[command(hide = true)]
     Measured {
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Times(args) => times::run(&args),
         Command::Sizes(args) => sizes::run(&args),
+        Command::Bucket(args) => bucket::run(&args),
         Command::Measured { result, command } => measure::run_measured(&result, &command),
     };
     match outcome {

@@ -7,6 +7,9 @@ use std::process::Command;
 
 use crate::{Common, Outcome};
 
+/// What stores on loopback are taken to be in.
+const REGION: &str = "us-east-1";
+
 /// A tool that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Tool {
@@ -34,7 +37,18 @@ pub struct Job {
     pub repository: PathBuf,
     cache: PathBuf,
     source: PathBuf,
+    /// Where the repository is, when not in the directory; that is then where the store keeps it.
+    pub bucket: Option<Bucket>,
     archives: u32,
+}
+
+/// A bucket of a store on loopback. Each tool's repository is below its directory's name.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    pub endpoint: String,
+    pub access_key: String,
+    pub secret_key: String,
+    pub name: String,
 }
 
 impl Tool {
@@ -64,6 +78,11 @@ impl Tool {
         self != Tool::Cp
     }
 
+    /// Whether it keeps backups in a bucket.
+    pub fn has_bucket(self) -> bool {
+        matches!(self, Tool::Colvault | Tool::ColvaultPacked | Tool::Restic | Tool::Rustic)
+    }
+
     /// Whether it is one of the three that are compared with.
     pub fn is_peer(self) -> bool {
         matches!(self, Tool::Restic | Tool::Rustic | Tool::Borg)
@@ -91,6 +110,7 @@ impl Job {
             repository: repositories.join(format!("{tool:?}").to_lowercase()),
             cache: absolute(&common.work).join("cache").join(format!("{tool:?}").to_lowercase()),
             source: absolute(source),
+            bucket: None,
             archives: 0,
         }
     }
@@ -120,7 +140,40 @@ impl Job {
             }
             Tool::Cp => {}
         }
+        if let Some(bucket) = &self.bucket {
+            self.put_in(bucket, &mut command);
+        }
         command
+    }
+
+    /// Tells the tool that its repository is in a bucket.
+    fn put_in(&self, bucket: &Bucket, command: &mut Command) {
+        let prefix = self.repository.file_name().unwrap_or_default().to_string_lossy();
+        let Bucket { endpoint, access_key, secret_key, name } = bucket;
+        command.env("AWS_ACCESS_KEY_ID", access_key).env("AWS_SECRET_ACCESS_KEY", secret_key);
+        command.env("AWS_REGION", REGION).env("AWS_EC2_METADATA_DISABLED", "true");
+        match self.tool {
+            Tool::Colvault | Tool::ColvaultPacked => {
+                command.env("COLVAULT_REPOSITORY", format!("s3://{name}/{prefix}"));
+                command.env("COLVAULT_S3_ENDPOINT", endpoint);
+            }
+            Tool::Restic => {
+                command.env("RESTIC_REPOSITORY", format!("s3:{endpoint}/{name}/{prefix}"));
+            }
+            Tool::Rustic => {
+                command.env("RUSTIC_REPOSITORY", "opendal:s3");
+                let options = [
+                    ("BUCKET", name.as_str()),
+                    ("ROOT", prefix.as_ref()),
+                    ("ENDPOINT", endpoint),
+                    ("REGION", REGION),
+                ];
+                for (option, value) in options {
+                    command.env(format!("RUSTIC_REPO_OPT_{option}"), value);
+                }
+            }
+            Tool::Borg | Tool::BorgFast | Tool::Cp => {}
+        }
     }
 
     /// Makes a fresh repository and a fresh cache in place of what is there.
@@ -129,7 +182,10 @@ impl Job {
             if directory.exists() {
                 fs::remove_dir_all(directory)?;
             }
-            fs::create_dir_all(directory)?;
+            // A store makes its own.
+            if self.bucket.is_none() || directory == &self.cache {
+                fs::create_dir_all(directory)?;
+            }
         }
         self.archives = 0;
         let arguments: &[&str] = match self.tool {
@@ -138,7 +194,11 @@ impl Job {
             Tool::Borg | Tool::BorgFast => &["init", "-e", "none"],
             Tool::Cp => return Ok(()),
         };
-        let output = self.command(arguments).output()?;
+        let mut command = self.command(arguments);
+        if self.bucket.is_some() && matches!(self.tool, Tool::Colvault | Tool::ColvaultPacked) {
+            command.args(["--encryption", "none"]);
+        }
+        let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(format!("{} init: {said}", self.tool.name()).into());

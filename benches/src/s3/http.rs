@@ -14,6 +14,9 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 /// More than any request of these tests and benches that is held in memory whole.
 const BODY_BYTES_MAX: u64 = 256 << 20;
 
+/// What of a body is passed on at once: small pieces would cost more than the store does.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
+
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -136,11 +139,18 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(line))
 }
 
-/// Copies exactly so many bytes.
-fn copy_exactly(from: &mut impl Read, to: &mut impl Write, bytes: u64) -> io::Result<()> {
-    let copied = io::copy(&mut from.take(bytes), to)?;
-    if copied < bytes {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+/// Copies exactly so many bytes, in pieces as large as the reader's buffer.
+fn copy_exactly(from: &mut impl BufRead, to: &mut impl Write, bytes: u64) -> io::Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        let piece = from.fill_buf()?;
+        let length = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        to.write_all(&piece[..length])?;
+        from.consume(length);
+        left -= length as u64;
     }
     Ok(())
 }

@@ -7,9 +7,9 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::http::{Answer, Framing, Head, Listening, header, lock, pass_body};
+use super::http::{Answer, BUFFER_BYTES, Framing, Head, Listening, header, lock, pass_body};
 
 /// What is done to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +184,10 @@ pub struct Seen {
     pub status: Option<u16>,
     /// What was done to it, but for delays.
     pub fault: Option<Fault>,
+    /// When its head had come.
+    pub begun: Instant,
+    /// When its answer had been passed on.
+    pub ended: Option<Instant>,
 }
 
 impl Seen {
@@ -283,6 +287,11 @@ impl Proxy {
         lock(&self.shared.seen).seen.iter().filter(|seen| seen.fault.is_some()).count()
     }
 
+    /// Returns how many requests are under way.
+    pub fn under_way(&self) -> usize {
+        self.shared.at_once.load(Ordering::SeqCst)
+    }
+
     /// Returns how many requests were under way at once at most.
     pub fn at_once_max(&self) -> usize {
         self.shared.at_once_max.load(Ordering::SeqCst)
@@ -302,7 +311,9 @@ impl Shared {
         let (method, path, query) = head.request();
         let headers = head.headers.clone();
         let (sent, received, status, fault) = (0, 0, None, None);
-        let mut seen = Seen { method, path, query, headers, sent, received, status, fault };
+        let (begun, ended) = (Instant::now(), None);
+        let mut seen =
+            Seen { method, path, query, headers, sent, received, status, fault, begun, ended };
         let mut delay = Duration::ZERO;
         for rule in lock(&self.rules).iter_mut() {
             match (rule.meets(&seen), &rule.fault) {
@@ -337,7 +348,7 @@ impl Shared {
 
 /// Serves one connection of a client.
 fn serve(shared: &Shared, upstream: &str, client: TcpStream) -> io::Result<()> {
-    let mut reader = BufReader::new(client.try_clone()?);
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, client.try_clone()?);
     while let Some(head) = Head::read(&mut reader)? {
         let judged = shared.judge(&head);
         shared.enter();
@@ -386,7 +397,7 @@ fn one(
     head.write(&mut server)?;
     let sent = pass_body(reader, &mut server, framing)?;
     shared.note(judged.number, |seen| seen.sent = sent);
-    let mut answers = BufReader::new(server);
+    let mut answers = BufReader::with_capacity(BUFFER_BYTES, server);
     let mut answer = final_answer(&mut answers)?;
     let status = answer.status()?;
     let framing = answer.answer_framing(&method)?;
@@ -397,6 +408,7 @@ fn one(
     shared.note(judged.number, |seen| {
         seen.received = passed.unwrap_or(0);
         seen.status = passed.map(|_| status);
+        seen.ended = Some(Instant::now());
     });
     Ok(passed.is_some() && framing != Framing::UntilClose)
 }
