@@ -12,7 +12,6 @@ use colvault_engine::id::{IndexId, PackId, SessionId};
 use colvault_engine::testing::{CrashBackend, FaultyBackend, RecordingBackend};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::support::s3::Bucket;
 use crate::support::{compare, quick};
 
 fn keys() -> Vec<(Space, Key)> {
@@ -35,7 +34,7 @@ fn listed(backend: &dyn Backend, space: Space) -> Vec<Listed> {
 }
 
 /// The promises. `backend` is empty.
-fn keeps_its_promises(backend: &dyn Backend) {
+pub(crate) fn keeps_its_promises(backend: &dyn Backend) {
     let kind = |result: colvault_engine::error::Result<()>| result.unwrap_err().kind();
     for space in Space::ALL {
         assert_eq!(listed(backend, space), [], "{space:?} of an empty backend");
@@ -99,7 +98,7 @@ fn keeps_its_promises(backend: &dyn Backend) {
 }
 
 /// Of many who create one name at once, exactly one succeeds, and its bytes are there whole.
-fn one_of_many_wins(backend: &dyn Backend) {
+pub(crate) fn one_of_many_wins(backend: &dyn Backend) {
     const WRITERS: usize = 8;
     for round in 0..20u8 {
         let key = Key::Snapshot(SessionId([0x80 | round; 16]));
@@ -145,13 +144,6 @@ fn a_directory_on_disk_keeps_the_promises() {
 #[test]
 fn memory_keeps_the_promises() {
     keeps_its_promises(&MemoryBackend::new());
-}
-
-/// Catches a bucket that is treated as a directory: other errors, other lengths, pages of listings.
-#[test]
-fn a_bucket_keeps_the_promises() {
-    let bucket = Bucket::new();
-    keeps_its_promises(&*bucket.direct());
 }
 
 /// Catches wrappers that pass something on wrongly: then tests with them prove nothing.

@@ -116,7 +116,7 @@ fn two_nights_are_told_as_they_were() {
     }
 }
 
-fn assert_restored(night: &Path, target: &Path, context: &str) {
+pub(crate) fn assert_restored(night: &Path, target: &Path, context: &str) {
     for (component, below) in [
         ("dbroot/1", "var/lib/columnstore/data1"),
         ("datadir", "var/lib/mysql"),

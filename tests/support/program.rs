@@ -132,10 +132,7 @@ impl Place {
 
     /// Starts the command of a line; what it writes is kept for [`Started::end`].
     pub fn start(&self, line: &str) -> Started {
-        let mut command = self.command(line);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("the program can be started");
-        Started { line: line.to_owned(), child: Some(child) }
+        Started::of(line, self.command(line))
     }
 
     /// Returns the ids of the snapshots in a repository, in the order they were made.
@@ -273,6 +270,13 @@ pub struct Started {
 }
 
 impl Started {
+    /// Starts a command of the program.
+    pub fn of(line: &str, mut command: Command) -> Started {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("the program can be started");
+        Started { line: line.to_owned(), child: Some(child) }
+    }
+
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it was not waited for");
         kill_process(Pid::from_child(child), signal).expect("a child can be signalled");

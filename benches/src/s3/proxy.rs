@@ -109,6 +109,12 @@ impl Rule {
         }
     }
 
+    /// Does this instead.
+    pub fn fault(mut self, fault: Fault) -> Rule {
+        self.fault = fault;
+        self
+    }
+
     /// Only those with this method.
     pub fn method(mut self, method: &'static str) -> Rule {
         self.method = Some(method);

@@ -289,7 +289,12 @@ impl ComponentRun<'_> {
     ) -> Result<()> {
         let mut tree = TargetTree::open(self.destination)?;
         let mut manifest = ManifestReader::new(self.repository, self.component);
-        // What cannot be read was reported when content was written.
+        // What cannot be read was reported when content was written, if it could not be read then either.
+        let unread = |report: &RestoreReport| {
+            let kinds = [FindingKind::DamagedManifest, FindingKind::MissingChunk];
+            kinds.iter().map(|kind| report.findings.count(*kind)).sum::<u64>()
+        };
+        let known = unread(report);
         let mut reported = RestoreReport::default();
         while let Some(entry) = self.next_entry(&mut manifest, &mut reported)? {
             let wanted = self.options.select.takes(self.component, &entry.path)
@@ -301,6 +306,9 @@ impl ComponentRun<'_> {
                     self.find(report, finding);
                 }
             }
+        }
+        if unread(&reported) > known {
+            report.findings.append(reported.findings);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::lock;
 use crate::backend::{Backend, Key, Listed, MemoryBackend, Space};
 use crate::error::Result;
+use crate::traffic::Traffic;
 
 /// A change that became durable.
 #[derive(Clone, Debug)]
@@ -73,6 +74,10 @@ impl Backend for CrashBackend {
         Ok(())
     }
 
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.put_new(key, parts)
+    }
+
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
         self.live.get(key, bytes_max)
     }
@@ -98,6 +103,18 @@ impl Backend for CrashBackend {
 
     fn free_bytes(&self) -> Option<u64> {
         self.live.free_bytes()
+    }
+
+    fn writes_at_once(&self) -> usize {
+        self.live.writes_at_once()
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        self.live.reads_at_once()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.live.traffic()
     }
 
     fn clean_up(&self) -> Result<()> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::lock;
 use crate::backend::{Backend, Key, Listed, Space};
 use crate::error::{Error, ErrorKind, Result};
+use crate::traffic::Traffic;
 
 /// Which calls of `put_new` fail, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +58,8 @@ impl<B: Backend> FaultyBackend<B> {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-impl<B: Backend> Backend for FaultyBackend<B> {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+impl<B> FaultyBackend<B> {
+    fn fail_on_purpose(&self, key: &Key) -> Result<()> {
         let number = self.puts.fetch_add(1, Ordering::SeqCst);
         match *lock(&self.fault) {
             Some(fault) if number >= fault.first && number - fault.first < fault.count => {
@@ -71,8 +67,24 @@ impl<B: Backend> Backend for FaultyBackend<B> {
                 Err(Error::new(fault.kind, key.to_string(), "fails on purpose"))
             }
             _ => Ok(()),
-        }?;
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<B: Backend> Backend for FaultyBackend<B> {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.fail_on_purpose(key)?;
         self.inner.put_new(key, parts)
+    }
+
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.fail_on_purpose(key)?;
+        self.inner.put_new_data(key, parts)
     }
 
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
@@ -97,6 +109,18 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn free_bytes(&self) -> Option<u64> {
         self.inner.free_bytes()
+    }
+
+    fn writes_at_once(&self) -> usize {
+        self.inner.writes_at_once()
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        self.inner.reads_at_once()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
     }
 
     fn clean_up(&self) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use super::lock;
 use crate::backend::{Backend, Key, Listed, Space};
 use crate::error::Result;
+use crate::traffic::Traffic;
 
 /// What was asked of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,11 @@ impl<B: Backend> Backend for RecordingBackend<B> {
         self.inner.put_new(key, parts)
     }
 
+    fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
+        self.note(Verb::Put, key);
+        self.inner.put_new_data(key, parts)
+    }
+
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
         self.note(Verb::Get, key);
         self.inner.get(key, bytes_max)
@@ -94,6 +100,18 @@ impl<B: Backend> Backend for RecordingBackend<B> {
 
     fn free_bytes(&self) -> Option<u64> {
         self.inner.free_bytes()
+    }
+
+    fn writes_at_once(&self) -> usize {
+        self.inner.writes_at_once()
+    }
+
+    fn reads_at_once(&self) -> Option<usize> {
+        self.inner.reads_at_once()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
     }
 
     fn clean_up(&self) -> Result<()> {

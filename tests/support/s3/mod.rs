@@ -1,5 +1,6 @@
 //! Buckets to test with: on a store in this process, or on moto, each behind a proxy.
 
+mod job;
 mod metadata;
 mod moto;
 mod raw;
@@ -18,6 +19,7 @@ use colvault_engine::backend::S3Backend;
 use colvault_engine::s3client::{Patience, S3Options};
 use tempfile::TempDir;
 
+pub use job::{Job, figure};
 pub use metadata::{Metadata, ROLE};
 pub use moto::{Made, Moto};
 pub use raw::{ask, between};
@@ -116,6 +118,12 @@ impl Bucket {
     /// The directory in which the store keeps the repository's objects, as files of their names.
     pub fn directory(&self) -> PathBuf {
         self.directory.path().join(BUCKET).join(PREFIX)
+    }
+
+    /// Files in which the store keeps parts of objects that are not whole, sorted.
+    pub fn unfinished(&self) -> Vec<String> {
+        let names = crate::support::program::names(self.directory.path());
+        names.into_iter().filter(|name| name.starts_with(".upload")).collect()
     }
 
     /// The names of the repository's objects below a first part, sorted.

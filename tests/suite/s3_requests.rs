@@ -1,0 +1,331 @@
+//! What repositories in buckets cost: requests and bytes, which have a price.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use colvault_engine::backend::{Backend, S3Backend, Space};
+use colvault_engine::backup::Group;
+use colvault_engine::index::CachePlace;
+use colvault_engine::progress::NullObserver;
+use colvault_engine::testing::trees::{Random, write_tree};
+
+use crate::support::compare::{self, Leave, assert_equal};
+use crate::support::s3::{
+    Answer, BUCKET, Bucket, Fault, Job, Rule, Seen, answering, counted, options,
+};
+use crate::support::{PACK_BYTES, Store, quick, wait_until_not_racy};
+
+fn store(bucket: &Bucket, cache: CachePlace) -> Store {
+    Store { backend: bucket.backend(), cache }
+}
+
+/// Catches a backup that asks more of the store where there is more: when nothing changed it makes so many
+/// requests and no more, whatever the size.
+#[test]
+fn an_unchanged_source_costs_the_same_few_requests_at_any_size() {
+    let place = quick();
+    let sizes = [("small", 20), ("larger", 1500)];
+    for (name, files) in sizes {
+        write_tree(&place.path().join(name), 1, files, 2_000).unwrap();
+    }
+    wait_until_not_racy();
+    let mut counts = Vec::new();
+    for (name, _) in sizes {
+        let bucket = Bucket::new();
+        let cache = CachePlace::Directory(place.path().join(format!("cache {name}")));
+        let store = Store::create(bucket.backend(), cache, PACK_BYTES);
+        let source = place.path().join(name);
+        let back_up = || {
+            let report = store.backup_with(&source, |options| options.group = Group::Paths);
+            report.unwrap().snapshot.stats.bytes_read
+        };
+        assert!(back_up() > 0);
+        bucket.proxy.take();
+        assert_eq!(back_up(), 0, "nothing changed");
+        counts.push(counted(&bucket.proxy.take()));
+    }
+    assert_eq!(counts[0], counts[1]);
+    let total: usize = counts[0].values().sum();
+    assert!(total <= 15, "{:?}", counts[0]);
+    for (class, wanted) in [
+        ("GET config", 1),
+        ("PUT leases", 1),
+        ("PUT snapshots", 1),
+        ("DELETE leases", 1),
+        ("LIST packs", 1),
+        ("LIST index", 1),
+        ("LIST snapshots", 1),
+    ] {
+        assert_eq!(counts[0].get(class), Some(&wanted), "{class}: {:?}", counts[0]);
+    }
+    assert!(!counts[0].contains_key("PUT packs") && !counts[0].contains_key("PUT index"));
+}
+
+/// The packs that hold data, and all others, by the class they were put with.
+fn packs_of(seen: &[Seen]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let puts = seen.iter().filter(|seen| seen.class() == "PUT packs");
+    let (data, meta): (Vec<&Seen>, Vec<&Seen>) =
+        puts.partition(|put| put.header("x-amz-storage-class").is_some());
+    let paths = |puts: Vec<&Seen>| puts.into_iter().map(|put| put.path.clone()).collect();
+    (paths(data), paths(meta))
+}
+
+/// Catches looking at a repository that costs as much as restoring it: opening, listing and checking
+/// without `--read-data` read no pack of data, and of packs of manifests only ranges.
+#[test]
+fn looking_reads_no_data() {
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket).set("COLVAULT_S3_DATA_CLASS", "REDUCED_REDUNDANCY");
+    write_tree(&job.place.path("source"), 1, 40, 100_000).unwrap();
+    bucket.proxy.take();
+    job.init_and_back_up();
+    let (data, meta) = packs_of(&bucket.proxy.take());
+    assert!(!data.is_empty() && meta.len() == 1, "{data:?} {meta:?}");
+    for (line, reads_manifests) in [
+        ("snapshots", false),
+        ("check", true),
+        ("ls latest", true),
+        ("stats", true),
+        ("plan @/source", true),
+        ("backup @/source --dry-run", true),
+        ("find FILE001.cdf", true),
+    ] {
+        job.expect(0, line);
+        let seen = bucket.proxy.take();
+        for get in seen.iter().filter(|seen| seen.class() == "GET packs") {
+            assert!(reads_manifests && meta.contains(&get.path), "{line} reads {}", get.path);
+            assert!(get.range().is_some(), "{line} reads a whole pack");
+        }
+        assert!(!seen.iter().any(|seen| seen.class() == "HEAD packs"), "{line}");
+        assert!(counted(&seen).values().all(|count| *count < 8), "{line}: {:?}", counted(&seen));
+    }
+}
+
+/// Asserts that no byte of any object was asked for twice; returns how many were.
+fn asked_once(seen: &[Seen]) -> u64 {
+    let mut ranges: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+    for get in seen.iter().filter(|seen| seen.class() == "GET packs") {
+        let range = get.range().expect("packs are read by ranges");
+        ranges.entry(&get.path).or_default().push(range);
+    }
+    let mut bytes = 0;
+    for (path, mut ranges) in ranges {
+        ranges.sort_unstable();
+        for pair in ranges.windows(2) {
+            assert!(pair[0].1 < pair[1].0, "{path}: bytes of {:?} and {:?}", pair[0], pair[1]);
+        }
+        bytes += ranges.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+    }
+    bytes
+}
+
+/// Catches a restore that reads bytes twice, in more requests than it must, or one after the other; and one
+/// whose result depends on the order in which answers come.
+#[test]
+fn a_restore_reads_no_byte_twice_whatever_the_latency() {
+    let place = quick();
+    let source = place.path().join("source");
+    write_tree(&source, 1, 60, 200_000).unwrap();
+    let bucket = Bucket::new();
+    let writer = Store::create(bucket.backend(), CachePlace::Memory, PACK_BYTES);
+    writer.backup(&source);
+    let expected = compare::read(&source);
+    let stored: u64 = crate::support::s3::objects(&bucket.directory())
+        .iter()
+        .filter(|(name, _)| name.starts_with("packs/"))
+        .map(|(_, bytes)| bytes.len() as u64)
+        .sum();
+    for round in 0..2 {
+        if round == 1 {
+            let number = AtomicUsize::new(0);
+            let is_slow = move |_: &Seen| number.fetch_add(7, Ordering::SeqCst) % 3 == 0;
+            let delay = Fault::Delay(Duration::from_millis(25));
+            bucket.proxy.add(Rule::new(delay).when(is_slow));
+        }
+        // A host without a cache.
+        let reader = store(&bucket, CachePlace::Memory);
+        let named = reader.latest();
+        bucket.proxy.take();
+        let target = place.path().join(format!("target {round}"));
+        reader.restore(&named, &target);
+        let seen = bucket.proxy.take();
+        assert_equal(&expected, &target, Leave::default(), "restored");
+        let bytes = asked_once(&seen);
+        assert!(bytes <= stored, "{bytes} of {stored} bytes");
+        let gets = counted(&seen)["GET packs"];
+        let packs = bucket.names("packs/").len();
+        assert!(gets <= 2 * packs + 4, "{gets} ranges of {packs} packs");
+    }
+    let most = bucket.proxy.at_once_max();
+    assert!((2..=16).contains(&most), "{most} requests at once");
+}
+
+/// A store that holds a million objects and nothing else: pages of listings.
+fn page(start: usize, objects: usize, token: Option<usize>) -> String {
+    let mut text = String::with_capacity(objects * 260);
+    text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult>");
+    for number in start..start + objects {
+        let id = format!("{number:064x}");
+        text.push_str(&format!(
+            "<Contents><Key>deep/er/packs/00/{id}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
+             <ETag>&quot;0&quot;</ETag><Size>{number}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        ));
+    }
+    let more = token.is_some();
+    text.push_str(&format!("<IsTruncated>{more}</IsTruncated><KeyCount>{objects}</KeyCount>"));
+    if let Some(token) = token {
+        text.push_str(&format!("<NextContinuationToken>{token}</NextContinuationToken>"));
+    }
+    text.push_str("</ListBucketResult>");
+    text
+}
+
+const LISTING_CHILD: &str = "COLVAULT_TEST_LISTING";
+
+/// Most memory this process ever had, in KiB.
+fn memory_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Not a test of its own: a process that lists what is at an endpoint, and watches its memory.
+#[test]
+fn child_that_lists() {
+    let Ok(endpoint) = std::env::var(LISTING_CHILD) else { return };
+    let backend = S3Backend::connect(&options(&endpoint, BUCKET)).unwrap();
+    let (mut objects, mut bytes, mut begun) = (0u64, 0u64, 0);
+    let each = &mut |listed: colvault_engine::backend::Listed| {
+        assert!(listed.name.starts_with("packs/00/"), "{}", listed.name);
+        objects += 1;
+        bytes += listed.bytes;
+        if objects == 10_000 {
+            begun = memory_kib();
+        }
+    };
+    backend.list(Space::Packs, each).unwrap();
+    assert_eq!((objects, bytes), (1_000_000, 1_000_000 * 999_999 / 2));
+    let grown = memory_kib() - begun;
+    assert!(grown < 32 << 10, "memory grew by {grown} KiB");
+}
+
+/// Catches a listing that is held in memory, that asks for a page twice, or that loses one.
+#[test]
+fn a_million_objects_are_listed_page_by_page() {
+    const PAGES: usize = 1000;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let pages = Arc::clone(&asked);
+    let server = answering(move |request| {
+        let value = |name: &str| {
+            let mut pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(own, _)| *own == name).map(|(_, value)| value.to_owned())
+        };
+        assert_eq!(value("prefix").as_deref(), Some("deep%2Fer%2Fpacks%2F"));
+        let number = value("continuation-token").map_or(0, |token| token.parse().unwrap());
+        pages.lock().unwrap().push(number);
+        let next = (number + 1 < PAGES).then_some(number + 1);
+        Answer::new(200, "application/xml", page(number * 1000, 1000, next))
+    });
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "s3_requests::child_that_lists", "--nocapture"])
+        .env(LISTING_CHILD, server.endpoint())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert_eq!(*asked.lock().unwrap(), (0..PAGES).collect::<Vec<_>>());
+}
+
+/// Catches a new host that reads packs to know what is stored, one that begins again from nothing when
+/// it was interrupted, and one that asks for what it has.
+#[test]
+fn a_new_host_reads_index_objects_alone_and_resumes() {
+    let place = quick();
+    let source = place.path().join("source");
+    write_tree(&source, 1, 10, 50_000).unwrap();
+    let bucket = Bucket::new();
+    let writer = Store::create(bucket.backend(), CachePlace::Memory, PACK_BYTES);
+    let mut random = Random::new(1);
+    for number in 0..8 {
+        fs::write(source.join(format!("new{number}")), random.bytes(50_000)).unwrap();
+        writer.backup(&source);
+    }
+    let indexes = bucket.names("index/").len();
+    assert!(indexes >= 8);
+    let load = |cache: &str| {
+        let host = store(&bucket, CachePlace::Directory(place.path().join(cache)));
+        bucket.proxy.take();
+        let repository = host.open().unwrap();
+        let loaded = repository.load_index(&NullObserver);
+        repository.close();
+        (loaded, counted(&bucket.proxy.take()))
+    };
+    let (loaded, counts) = load("new host");
+    loaded.unwrap();
+    assert_eq!(counts.get("GET index"), Some(&indexes), "{counts:?}");
+    assert_eq!((counts.get("GET packs"), counts.get("LIST index")), (None, Some(&1)));
+    let (loaded, counts) = load("new host");
+    loaded.unwrap();
+    assert_eq!((counts.get("GET index"), counts.get("LIST index")), (None, Some(&1)));
+
+    // The line breaks for good after half of them.
+    let half = indexes / 2;
+    let get = || Rule::new(Fault::Drop).method("GET").path("/index/");
+    bucket.proxy.add(get().after(half));
+    let (loaded, _) = load("interrupted");
+    let is_told = loaded.map_or(true, |report| !report.findings.is_empty());
+    assert!(is_told, "an index that could not be read to its end");
+    bucket.proxy.clear();
+    let (loaded, counts) = load("interrupted");
+    loaded.unwrap();
+    let again = counts.get("GET index").copied().unwrap_or(0);
+    assert!(again <= indexes - half + 1, "{again} of {indexes} are read again");
+}
+
+/// Catches a cache that is believed although it is of another repository, of an older time, or no cache.
+#[test]
+fn a_cache_that_does_not_fit_is_made_anew() {
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.init_and_back_up();
+    let cache = job.place.path("cache");
+    let old = crate::support::s3::objects(&cache);
+    assert!(!old.is_empty(), "there is a cache");
+    let files: Vec<String> = old.keys().cloned().collect();
+    fs::write(job.place.path("source/new"), Random::new(8).bytes(50_000)).unwrap();
+    job.expect(0, "backup @/source --host h").silent();
+    let put_back = |content: &dyn Fn(&str) -> Vec<u8>| {
+        for file in &files {
+            fs::write(cache.join(file), content(file)).unwrap();
+        }
+    };
+    let works = |context: &str| {
+        job.expect(0, "backup @/source --host h");
+        job.expect(0, "restore latest --target @/back").silent();
+        let expected = compare::read(&job.place.path("source"));
+        assert_equal(&expected, &job.restored("back"), Leave::default(), context);
+        fs::remove_dir_all(job.place.path("back")).unwrap();
+    };
+    put_back(&|file| old[file].clone());
+    works("an older cache");
+    put_back(&|_| b"no cache at all".to_vec());
+    works("no cache");
+    put_back(&|file| old[file][..old[file].len() / 2].to_vec());
+    works("half a cache");
+
+    let other_bucket = Bucket::new();
+    let other = Job::with(&other_bucket);
+    write_tree(&other.place.path("source"), 2, 10, 50_000).unwrap();
+    other.init_and_back_up();
+    let foreign = crate::support::s3::objects(&other.place.path("cache"));
+    assert_eq!(foreign.len(), files.len());
+    let foreign: Vec<Vec<u8>> = foreign.into_values().collect();
+    put_back(&|file| foreign[files.iter().position(|own| own == file).unwrap()].clone());
+    works("the cache of another repository");
+    job.expect(0, "check --read-data").silent();
+}

@@ -1,0 +1,269 @@
+//! Repositories in buckets and what is around them: where keys come from, clocks, versions, locks.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use colvault_engine::backend::{Backend, Key, S3Backend};
+use colvault_engine::id::{PackId, SessionId};
+use colvault_engine::s3client::LockMode;
+use colvault_engine::testing::trees::write_tree;
+
+use crate::support::compare::{self, Leave, assert_equal};
+use crate::support::s3::{
+    ACCESS_KEY, Bucket, Fault, Job, Made, Metadata, Moto, PREFIX, Proxy, ROLE, Rule, SECRET_KEY,
+    Seen, ask, between, options,
+};
+
+/// The access key that a request was signed with.
+fn signer(seen: &Seen) -> String {
+    let authorization = seen.header("authorization").unwrap_or_default();
+    let key = authorization.split_once("Credential=").and_then(|(_, rest)| rest.split_once('/'));
+    key.map(|(key, _)| key.to_owned()).unwrap_or_default()
+}
+
+/// Makes a repository and lists its snapshots; returns the requests.
+fn used(job: &Job, proxy: &Proxy) -> Vec<Seen> {
+    proxy.take();
+    job.init();
+    job.expect(0, "snapshots").silent();
+    proxy.take()
+}
+
+const ROLE_ARN: &str = "arn:aws:iam::123456789012:role/backup";
+
+/// A repository on moto with the roles of moto, behind a proxy.
+fn with_roles(proxy: &Proxy) -> Job {
+    let moto = Moto::server();
+    let job = Job::on(&proxy.endpoint(), &moto.bucket(Made::Plain));
+    job.set("AWS_ENDPOINT_URL_STS", moto.endpoint()).set("AWS_REGION", "us-east-1")
+}
+
+/// Catches a role that is asked for and not taken on, or whose token does not go with each request.
+#[test]
+fn a_role_is_taken_on() {
+    let proxy = Proxy::before(Moto::server().endpoint());
+    let job = with_roles(&proxy).set("COLVAULT_S3_ROLE", ROLE_ARN);
+    for seen in used(&job, &proxy) {
+        assert!(seen.header("x-amz-security-token").is_some(), "{seen:?}");
+        assert!(signer(&seen).starts_with("ASIA"), "{seen:?}");
+    }
+}
+
+/// Catches a token of a web identity that is not found: how hosts in Kubernetes get their keys.
+#[test]
+fn a_web_identity_is_taken_on() {
+    let proxy = Proxy::before(Moto::server().endpoint());
+    let job = with_roles(&proxy)
+        .without_keys()
+        .set("AWS_WEB_IDENTITY_TOKEN_FILE", "@/token")
+        .set("AWS_ROLE_ARN", ROLE_ARN)
+        .set("AWS_ROLE_SESSION_NAME", "backup");
+    fs::write(job.place.path("token"), "eyJhbGciOiJSUzI1NiJ9.e30.c2ln").unwrap();
+    for seen in used(&job, &proxy) {
+        assert!(signer(&seen).starts_with("ASIA"), "{seen:?}");
+    }
+}
+
+/// Catches an instance's role that is not asked for, or with the protocol that hosts forbid; and keys that
+/// are asked for again with each request.
+#[test]
+fn the_role_of_an_instance_is_used() {
+    let (bucket, metadata) = (Bucket::new(), Metadata::start());
+    let mut job = Job::with(&bucket).without_keys();
+    job.environment.push(("AWS_EC2_METADATA_DISABLED".into(), "false".into()));
+    job.environment.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), metadata.endpoint()));
+    assert!(!ROLE.is_empty());
+    for seen in used(&job, &bucket.proxy) {
+        assert_eq!(signer(&seen), ACCESS_KEY);
+        assert!(seen.header("x-amz-security-token").is_some(), "{seen:?}");
+    }
+    assert_eq!(metadata.given(), 2, "once for each of two runs");
+}
+
+/// Catches a profile that is not read, and keys that another program gives and that are not asked for.
+#[test]
+fn a_profile_names_keys_or_who_gives_them() {
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket).without_keys().set("AWS_CONFIG_FILE", "@/config");
+    let helper = job.place.path("give-keys");
+    let keys = format!(
+        "#!/bin/sh\necho '{{\"Version\":1,\"AccessKeyId\":\"{ACCESS_KEY}\",\"SecretAccessKey\":\"{SECRET_KEY}\"}}'\n"
+    );
+    fs::write(&helper, keys).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o700)).unwrap();
+    let config = format!(
+        "[profile asks]\ncredential_process = {}\n\
+         [profile says]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n",
+        helper.display()
+    );
+    fs::write(job.place.path("config"), config).unwrap();
+    job.expect(0, "init --encryption none --s3-profile asks");
+    job.expect(0, "snapshots --s3-profile says").silent();
+    assert!(bucket.proxy.take().iter().all(|seen| signer(seen) == ACCESS_KEY));
+    let told = job.run("snapshots --s3-profile missing");
+    assert!(told.code != Some(0) && told.err.contains("missing"), "{told:?}");
+}
+
+/// Catches keys that are missing or wrong and are not called that, or that are tried again and again.
+#[test]
+fn missing_and_wrong_keys_are_told() {
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket);
+    job.init();
+    bucket.proxy.take();
+    let none = Job::with(&bucket).without_keys().run("snapshots");
+    assert!(none.code == Some(1) && none.err.contains("AWS_ACCESS_KEY_ID"), "{none:?}");
+    assert_eq!(bucket.proxy.take().len(), 0, "nothing is asked without keys");
+    let wrong = Job::with(&bucket).set("AWS_SECRET_ACCESS_KEY", "wrong").run("snapshots");
+    assert!(wrong.code == Some(1) && wrong.err.contains("SignatureDoesNotMatch"), "{wrong:?}");
+    assert_eq!(bucket.proxy.take().len(), 1, "a wrong key is wrong the second time too");
+    let unknown = Job::with(&bucket).set("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN").run("snapshots");
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert_eq!(bucket.proxy.take().len(), 1);
+    for ran in [none, wrong, unknown] {
+        assert!(!ran.err.contains(SECRET_KEY), "{ran:?}");
+    }
+}
+
+/// Catches a clock that is wrong by an hour and stops every backup: the store's own time is used.
+#[test]
+fn a_clock_that_is_wrong_is_corrected() {
+    let moto = Moto::server();
+    let proxy = Proxy::before(moto.endpoint());
+    let job = Job::on(&proxy.endpoint(), &moto.bucket(Made::Plain));
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let is_before = move |seen: &Seen| {
+        let limit = ahead - jiff::SignedDuration::from_mins(15);
+        seen.header("x-amz-date").unwrap_or_default()
+            < limit.strftime("%Y%m%dT%H%M%SZ").to_string().as_str()
+    };
+    let date = ahead.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    proxy.add(Rule::new(Fault::skewed(date)).when(is_before));
+    let seen = used(&job, &proxy);
+    let refused = seen.iter().filter(|seen| seen.status == Some(403)).count();
+    assert!(refused >= 2 && 2 * refused <= seen.len(), "{refused} of {}", seen.len());
+}
+
+/// The repository of a directory in a bucket on moto, for the engine.
+fn backend(bucket: &str) -> S3Backend {
+    S3Backend::connect(&options(Moto::server().endpoint(), bucket)).unwrap()
+}
+
+/// Catches a repository that is lost although its bucket keeps versions: what a thief or a mistake deleted
+/// comes back, and nothing that was rightly gone.
+#[test]
+fn what_was_deleted_in_a_bucket_with_versions_comes_back() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Versioned);
+    let job = Job::on(moto.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.init_and_back_up();
+    let expected = compare::read(&job.place.path("source"));
+    let (_, listing) = ask(moto.endpoint(), "GET", &format!("/{bucket}?list-type=2"), "", "");
+    let keys: Vec<String> =
+        between(&listing, "<Key>", "</Key>").into_iter().map(str::to_owned).collect();
+    assert!(keys.len() >= 5, "{keys:?}");
+    for key in &keys {
+        let (status, answer) = ask(moto.endpoint(), "DELETE", &format!("/{bucket}/{key}"), "", "");
+        assert_eq!(status, 204, "{answer}");
+    }
+    job.expect(10, "snapshots");
+    let undone = backend(&bucket).undelete(&mut |name| !name.starts_with("leases/")).unwrap();
+    assert_eq!(undone, keys.len() as u64);
+    job.expect(0, "restore latest --target @/back").silent();
+    assert_equal(&expected, &job.restored("back"), Leave::default(), "after it was undeleted");
+    job.expect(0, "check --read-data").silent();
+
+    // What was put over an object does not hide it.
+    let snapshot = keys.iter().find(|key| key.contains("/snapshots/")).unwrap();
+    let (status, _) = ask(moto.endpoint(), "PUT", &format!("/{bucket}/{snapshot}"), "", "rubbish");
+    assert_eq!(status, 200);
+    let key = Key::parse(snapshot.strip_prefix(PREFIX).unwrap()).unwrap();
+    let backend = backend(&bucket);
+    assert_eq!(backend.get(&key, 1 << 20).unwrap(), b"rubbish");
+    assert!(backend.get_oldest(&key, 1 << 20).unwrap().len() > 100);
+}
+
+/// Catches parts of objects that were left behind and are paid for ever, and a clean-up that takes away what
+/// others have begun.
+#[test]
+fn uploads_that_were_left_behind_are_cleaned_up() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Plain);
+    let begin = |key: &str| {
+        let target = format!("/{bucket}/{key}?uploads");
+        assert_eq!(ask(moto.endpoint(), "POST", &target, "", "").0, 200);
+    };
+    let unfinished = || {
+        let (_, answer) = ask(moto.endpoint(), "GET", &format!("/{bucket}?uploads"), "", "");
+        between(&answer, "<Key>", "</Key>").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    // moto says of all that they began in 2010.
+    begin(&format!("{PREFIX}packs/00/00"));
+    begin(&format!("{PREFIX}packs/01/01"));
+    begin("of-somebody-else/packs/00/00");
+    assert_eq!(unfinished().len(), 3);
+    backend(&bucket).clean_up().unwrap();
+    assert_eq!(unfinished(), ["of-somebody-else/packs/00/00"]);
+    // A store that does not know the question is not cleaned up, and that is no error.
+    Bucket::new().backend().clean_up().unwrap();
+}
+
+/// Catches locks that are asked for and not set, set on what has to go, or that end too soon.
+#[test]
+fn locked_objects_stay() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = Job::on(moto.endpoint(), &bucket);
+    job.expect(
+        0,
+        "init --encryption none --pack-size 1 --object-lock 30 --object-lock-mode compliance",
+    );
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.expect(0, "backup @/source --host h").silent();
+    let (_, versions) = ask(moto.endpoint(), "GET", &format!("/{bucket}?versions"), "", "");
+    let mut locked = 0;
+    let soonest = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(29 * 24);
+    for version in between(&versions, "<Version>", "</Version>") {
+        let field = |name: &str| {
+            between(version, &format!("<{name}>"), &format!("</{name}>"))[0].to_owned()
+        };
+        let (key, id) = (field("Key"), field("VersionId"));
+        let target = format!("/{bucket}/{key}?versionId={id}");
+        let (_, head) = ask(moto.endpoint(), "HEAD", &target, "", "");
+        let until = between(&head, "x-amz-object-lock-retain-until-date: ", "\r\n");
+        if key.contains("/leases/") || key.contains("/probes/") {
+            assert_eq!(until, Vec::<&str>::new(), "{key} has to go");
+            continue;
+        }
+        assert!(head.contains("x-amz-object-lock-mode: COMPLIANCE"), "{key}: {head}");
+        let until: jiff::Timestamp = until[0].parse().unwrap();
+        assert!(until > soonest, "{key} until {until}");
+        let (status, _) = ask(moto.endpoint(), "DELETE", &target, "", "");
+        assert_eq!(status, 403, "{key} stays");
+        locked += 1;
+    }
+    assert!(locked >= 5, "{locked}");
+
+    let backend = backend(&bucket);
+    backend.set_lock(Some((LockMode::Governance, 2)));
+    let key = Key::Pack(PackId([1; 32]));
+    backend.put_new(&key, &[b"pack"]).unwrap();
+    let first = backend.locked_until(&key).unwrap().unwrap();
+    let later = first + std::time::Duration::from_secs(86_400);
+    backend.extend_lock(&key, later).unwrap();
+    assert!(backend.locked_until(&key).unwrap().unwrap() > first);
+    let lease = Key::Lease(SessionId([1; 16]));
+    backend.put_new(&lease, &[b"lease"]).unwrap();
+    assert_eq!(backend.locked_until(&lease).unwrap(), None);
+}
+
+/// Catches locks that are promised where the bucket knows none.
+#[test]
+fn locks_are_refused_where_the_bucket_has_none() {
+    let moto = Moto::server();
+    let job = Job::on(moto.endpoint(), &moto.bucket(Made::Plain));
+    let told = job.run("init --encryption none --object-lock 30");
+    assert!(told.code != Some(0) && told.err.contains("object lock"), "{told:?}");
+    job.expect(10, "snapshots");
+}
