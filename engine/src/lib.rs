@@ -72,6 +72,8 @@ pub mod spill;
 
 mod reach;
 
+pub mod lock;
+
 pub mod stats;
 
 pub mod diff;

@@ -120,18 +120,6 @@ impl S3Backend {
         whole(key, content, bytes_max)
     }
 
-    /// Returns until when an object may not be deleted.
-    pub fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.client.locked_until(&key.to_string())
-    }
-
-    /// Keeps an object from being deleted until `until`, which is not before the time it is kept to.
-    pub fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
-        self.client.extend_lock(&key.to_string(), mode, until)
-    }
-
     /// Returns whether objects of the bucket can be locked, and are by themselves.
     pub fn bucket_lock(&self) -> Result<BucketLock> {
         self.client.bucket_lock()
@@ -218,5 +206,15 @@ impl Backend for S3Backend {
             self.client.abort_abandoned_uploads()?;
         }
         Ok(())
+    }
+
+    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.client.locked_until(&key.to_string())
+    }
+
+    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
+        self.client.extend_lock(&key.to_string(), mode, until)
     }
 }
