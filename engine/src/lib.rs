@@ -42,6 +42,9 @@ pub mod ahead;
 
 pub mod repository;
 
+#[cfg(feature = "s3")]
+pub mod undelete;
+
 pub mod recipe;
 
 pub mod snapshot;
