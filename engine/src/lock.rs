@@ -241,7 +241,10 @@ impl Wanted {
 /// What came of looking at an object.
 enum Outcome {
     /// It is locked until then, after its lock was extended or not.
-    Locked { until: Option<SystemTime>, is_extended: bool },
+    Locked {
+        until: Option<SystemTime>,
+        is_extended: bool,
+    },
     Failed(Key, Error),
     /// Others had failed before.
     NotTried,
@@ -450,7 +453,10 @@ mod tests {
                     extended += 1;
                 }
             }
-            assert!((rounds / 5..=rounds / 2).contains(&extended), "{days}: {extended} of {rounds}");
+            assert!(
+                (rounds / 5..=rounds / 2).contains(&extended),
+                "{days}: {extended} of {rounds}"
+            );
         }
     }
 

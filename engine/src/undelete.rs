@@ -141,7 +141,10 @@ impl Run<'_> {
             Err(error) => return Err(error),
         };
         if let Err(error) = verify(key, &first) {
-            self.find(key, &format!("it was replaced, and its first version is not whole: {error}"));
+            self.find(
+                key,
+                &format!("it was replaced, and its first version is not whole: {error}"),
+            );
             return Ok(());
         }
         if present.as_deref() == Some(&first[..]) {
@@ -205,7 +208,8 @@ mod tests {
         assert!(verify(&Key::Index(IndexId(hash)), b"pack").is_ok());
         assert!(verify(&Key::Pack(PackId(hash)), b"kcap").is_err());
         let session = SessionId([2; 16]);
-        let record = |kind| seal_record(&Header::new(kind, 0, RepositoryId([1; 16]), session), b"{}");
+        let record =
+            |kind| seal_record(&Header::new(kind, 0, RepositoryId([1; 16]), session), b"{}");
         assert!(verify(&Key::Config, &record(ObjectKind::Config)).is_ok());
         assert!(verify(&Key::Config, &record(ObjectKind::Snapshot)).is_err());
         assert!(verify(&Key::Snapshot(session), &record(ObjectKind::Tombstone)).is_ok());

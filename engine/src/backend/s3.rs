@@ -156,7 +156,10 @@ impl S3Backend {
 
     /// Puts an object where another is, for what took the place of one of a repository.
     pub fn put_over(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        let creation = Creation { replaces: true, ..self.creation(key, self.client.options().class.as_deref()) };
+        let creation = Creation {
+            replaces: true,
+            ..self.creation(key, self.client.options().class.as_deref())
+        };
         self.client.put_new(&key.to_string(), &[bytes], &creation)
     }
 
