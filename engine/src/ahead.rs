@@ -7,29 +7,39 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Key};
 use crate::error::{Error, Result};
+use crate::format::ChunkKind;
 use crate::id::{PackId, SessionId};
 use crate::index::Location;
-
-/// Bytes of a stretch: packs are thought of as rows of these, so that no two overlap.
-const STRETCH_BYTES: u64 = 4 << 20;
-/// Stretches that are kept.
-const STRETCHES: usize = 12;
 
 type Place = (PackId, u64);
 /// What was read of a stretch; held locked while somebody reads it.
 type Stretch = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
 /// Stretches of packs, those used last.
-#[derive(Default)]
 pub struct ReadAhead {
+    /// Bytes of a stretch: packs are thought of as rows of these, so that no two overlap.
+    bytes: u64,
+    /// Stretches that are kept.
+    most: usize,
     kept: Mutex<VecDeque<(Place, Stretch)>>,
 }
 
 impl ReadAhead {
+    /// For chunks of one kind. What one command wants of meta packs is mostly all of a stretch; of data
+    /// it is a file here and there.
+    pub fn new(kind: ChunkKind) -> Self {
+        let (bytes, most) = match kind {
+            ChunkKind::Meta => (4 << 20, 12),
+            ChunkKind::Data => (512 << 10, 32),
+        };
+        ReadAhead { bytes, most, kept: Mutex::default() }
+    }
+
     /// Returns the stored bytes at a place.
     ///
     /// Fails as [`Backend::get_range`].
@@ -38,9 +48,9 @@ impl ReadAhead {
         let mut bytes = Vec::new();
         let mut at = u64::from(location.offset);
         while at < location.end() {
-            let number = at / STRETCH_BYTES;
+            let number = at / self.bytes;
             let stretch = self.stretch(backend, (location.pack, number))?;
-            let from = (at - number * STRETCH_BYTES) as usize;
+            let from = (at - number * self.bytes) as usize;
             let piece = stretch.get(from..).unwrap_or_default();
             let piece = &piece[..piece.len().min(length - bytes.len())];
             if piece.is_empty() {
@@ -63,7 +73,7 @@ impl ReadAhead {
             let found = kept.iter().position(|(of, _)| *of == place).and_then(|at| kept.remove(at));
             let stretch = found.map(|(_, stretch)| stretch).unwrap_or_default();
             kept.push_back((place, Arc::clone(&stretch)));
-            if kept.len() > STRETCHES {
+            if kept.len() > self.most {
                 kept.pop_front();
             }
             stretch
@@ -75,7 +85,7 @@ impl ReadAhead {
         }
         let (pack, number) = place;
         let bytes =
-            backend.get_up_to(&Key::Pack(pack), number * STRETCH_BYTES, STRETCH_BYTES as usize)?;
+            backend.get_up_to(&Key::Pack(pack), number * self.bytes, self.bytes as usize)?;
         Ok(Arc::clone(read.insert(Arc::new(bytes))))
     }
 }
@@ -83,12 +93,16 @@ impl ReadAhead {
 /// Records of snapshots as files of a directory: what each command would else read again.
 pub struct RecordCache {
     directory: Option<PathBuf>,
+    passed_over: AtomicBool,
 }
 
 impl RecordCache {
     /// Makes one below the cache of a repository; without a directory it keeps nothing.
     pub fn new(cache: Option<PathBuf>) -> Self {
-        RecordCache { directory: cache.map(|cache| cache.join("snapshots")) }
+        RecordCache {
+            directory: cache.map(|cache| cache.join("snapshots")),
+            passed_over: AtomicBool::new(false),
+        }
     }
 
     fn path(&self, session: SessionId) -> Option<PathBuf> {
@@ -97,7 +111,15 @@ impl RecordCache {
 
     /// Returns a record, which is to be verified.
     pub fn get(&self, session: SessionId) -> Option<Vec<u8>> {
+        if self.passed_over.load(Ordering::Relaxed) {
+            return None;
+        }
         std::fs::read(self.path(session)?).ok()
+    }
+
+    /// Reads none from here on: for whoever looks at what the repository has.
+    pub fn pass_over(&self) {
+        self.passed_over.store(true, Ordering::Relaxed);
     }
 
     /// Keeps a record. What cannot be kept is read again.

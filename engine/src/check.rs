@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
+use crate::format::index::IndexedPack;
 use crate::format::manifest::{Entry, Node, compare_paths};
 use crate::format::pack::{Place, with_offsets};
 use crate::format::recipe::CODEC_RECIPE;
@@ -92,6 +93,7 @@ pub fn check(
         counted: HashMap::new(),
         slots: Vec::new(),
     };
+    repository.read_records_anew();
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
     checker.other_objects()?;
@@ -517,10 +519,10 @@ impl Checker<'_> {
         self.options.read_data_percent.is_some_and(|percent| percent >= 100.0)
     }
 
-    fn pool(&self) -> Result<rayon::ThreadPool> {
-        rayon::ThreadPoolBuilder::new().num_threads(self.options.threads.max(1)).build().map_err(
-            |error| Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error),
-        )
+    fn pool(&self, threads: usize) -> Result<rayon::ThreadPool> {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|error| {
+            Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
+        })
     }
 
     /// Packs every slot again that was seen, as a restore would. Chunks are read a second time, slot
@@ -537,7 +539,7 @@ impl Checker<'_> {
             Ok(finding)
         };
         let packed: Vec<Result<Option<Finding>>> =
-            self.pool()?.install(|| slots.par_iter().map(pack).collect());
+            self.pool(options.threads)?.install(|| slots.par_iter().map(pack).collect());
         for finding in packed {
             self.report.slots_packed += 1;
             finding?.into_iter().for_each(|finding| self.push(finding));
@@ -553,7 +555,9 @@ impl Checker<'_> {
         let sample: HashSet<usize> =
             (0..wanted).map(|n| (start + n * packs.len() / wanted) % packs.len()).collect();
         let whole = |n: usize| sample.contains(&n);
-        let pool = self.pool()?;
+        // Trailers are short: whoever reads them waits for the store.
+        let far = self.repository.backend().reads_at_once().filter(|_| wanted == 0);
+        let pool = self.pool(far.unwrap_or(self.options.threads))?;
         let chosen: Vec<(&KnownPack, bool)> = packs
             .iter()
             .enumerate()
@@ -669,6 +673,16 @@ fn read_trailer(
     let found =
         crate::pack::read_trailer(repository.backend(), pack.id, pack.bytes, repository.id())?;
     read.bytes += crate::pack::trailer_bytes(found.places.len());
+    same_as_index(repository, pack, found, read)
+}
+
+/// Returns the places of a pack's trailer, which should be those of the index.
+fn same_as_index(
+    repository: &Repository,
+    pack: &KnownPack,
+    found: IndexedPack,
+    read: &mut PackRead,
+) -> Result<Vec<Place>> {
     let object = Key::Pack(pack.id).to_string();
     if found.kind != pack.kind {
         return Err(Error::corrupt(
@@ -716,7 +730,8 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
             "the pack's bytes do not hash to its name",
         ));
     }
-    let places = read_trailer(repository, pack, read)?;
+    let found = crate::pack::trailer_of(&bytes, pack.id, repository.id())?;
+    let places = same_as_index(repository, pack, found, read)?;
     read.bytes = pack.bytes;
     let mut decompressor = Decompressor::new();
     for (offset, place) in with_offsets(&places) {

@@ -26,11 +26,11 @@ pub mod compress;
 pub mod chunker;
 
 mod mmap;
-/// One client for buckets.
+
+pub mod traffic;
+
 #[cfg(feature = "s3")]
 pub mod s3client;
-/// What was asked of a store, by class.
-pub mod traffic;
 
 pub mod backend;
 

@@ -2,6 +2,8 @@
 //!
 //! Packs are written by [`crate::pipeline`]; source of the layout: FORMAT.md 4.1.
 
+use std::borrow::Cow;
+
 use crate::backend::{Backend, Key};
 use crate::error::{Error, Result};
 use crate::format::index::IndexedPack;
@@ -17,12 +19,37 @@ const RAW_BYTES_MAX: u64 = 8 << 20;
 /// ...and reads over gaps up to this long rather than asking twice.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
+/// Bytes at the end of a pack that are read first.
+const TAIL_BYTES: u64 = 64 << 10;
+
 /// Reads what a pack of `bytes` stored bytes says of itself: its kind and its chunks.
 ///
 /// Reads header, footer and trailer, never the chunks. Fails with `NotFound`, `Unsupported`, or
 /// `Corrupt` when header or trailer are not those of a pack of this repository.
 pub fn read_trailer(
     backend: &dyn Backend,
+    id: PackId,
+    bytes: u64,
+    repository: RepositoryId,
+) -> Result<IndexedPack> {
+    let key = Key::Pack(id);
+    let read = &mut |offset, length| backend.get_range(&key, offset, length).map(Cow::Owned);
+    trailer(read, id, bytes, repository)
+}
+
+/// Returns what a pack says of itself, all of whose bytes are there. Fails as [`read_trailer`].
+pub fn trailer_of(pack: &[u8], id: PackId, repository: RepositoryId) -> Result<IndexedPack> {
+    let read = &mut |offset: u64, length| {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = pack.get(from..).and_then(|rest| rest.get(..length));
+        let problem = "a pack as long as its trailer says expected";
+        bytes.map(Cow::Borrowed).ok_or_else(|| Error::corrupt(Key::Pack(id).to_string(), problem))
+    };
+    trailer(read, id, pack.len() as u64, repository)
+}
+
+fn trailer<'p>(
+    read: &mut dyn FnMut(u64, usize) -> Result<Cow<'p, [u8]>>,
     id: PackId,
     bytes: u64,
     repository: RepositoryId,
@@ -39,20 +66,27 @@ pub fn read_trailer(
     if bytes < least {
         return Err(too_small());
     }
-    let header = Header::decode(&backend.get_range(&key, 0, HEADER_LEN)?, &object)?;
+    let header = Header::decode(&read(0, HEADER_LEN)?, &object)?;
     let kind = match header.kind {
         ObjectKind::MetaPack => ChunkKind::Meta,
         _ => ChunkKind::Data,
     };
     expect_header(&header, &object, kind.pack(), Some(repository))?;
+    // Most trailers come with their footer at once.
+    let tail_at = bytes.saturating_sub(TAIL_BYTES).max(HEADER_LEN as u64);
     let footer_at = bytes - FOOTER_LEN as u64;
-    let footer = backend.get_range(&key, footer_at, FOOTER_LEN)?;
+    let tail = read(tail_at, (bytes - tail_at) as usize)?;
+    let footer = &tail[(footer_at - tail_at) as usize..];
     let (length, checksum) =
-        decode_footer(&footer).map_err(|error| error.in_object(object.clone()))?;
+        decode_footer(footer).map_err(|error| error.in_object(object.clone()))?;
     if u64::from(length) > bytes - least {
         return Err(too_small());
     }
-    let trailer = backend.get_range(&key, footer_at - u64::from(length), length as usize)?;
+    let trailer_at = footer_at - u64::from(length);
+    let trailer = match trailer_at.checked_sub(tail_at) {
+        Some(from) => Cow::Borrowed(&tail[from as usize..][..length as usize]),
+        None => read(trailer_at, length as usize)?,
+    };
     let places =
         decode_trailer(&trailer, checksum, bytes).map_err(|error| error.in_object(object))?;
     Ok(IndexedPack { id, kind, places })

@@ -53,7 +53,7 @@ pub struct Repository {
     index: ChunkIndex,
     index_note: Option<String>,
     /// What single chunks are read from, where each read waits for a store.
-    stretches: Option<ReadAhead>,
+    stretches: Option<[ReadAhead; 2]>,
     /// Records of snapshots that were read before.
     records: RecordCache,
     /// Whether packs without an index object were looked for; held while they are, so that every
@@ -129,7 +129,7 @@ impl Repository {
         let is_far = backend.reads_at_once().is_some();
         let directory = index.cache_path().and_then(|path| path.parent().map(Path::to_owned));
         Ok(Repository {
-            stretches: is_far.then(ReadAhead::default),
+            stretches: is_far.then(|| [ChunkKind::Meta, ChunkKind::Data].map(ReadAhead::new)),
             records: RecordCache::new(directory.filter(|_| is_far)),
             backend,
             config,
@@ -248,6 +248,11 @@ impl Repository {
         Ok(record)
     }
 
+    /// Reads records of snapshots from the repository from here on, also those this host has kept.
+    pub fn read_records_anew(&self) {
+        self.records.pass_over();
+    }
+
     /// Forgets kept records of snapshots that are not listed any more.
     pub fn keep_snapshot_records(&self, listed: &[SessionId]) {
         self.records.keep(listed);
@@ -329,7 +334,9 @@ impl Repository {
         for location in self.index.locations(id, kind)? {
             let (offset, length) = (location.offset.into(), location.stored_length as usize);
             let stored = match &self.stretches {
-                Some(ahead) => ahead.read(&*self.backend, &location),
+                Some(ahead) => {
+                    ahead[usize::from(kind == ChunkKind::Data)].read(&*self.backend, &location)
+                }
                 None => self.backend.get_range(&Key::Pack(location.pack), offset, length),
             };
             match stored.and_then(|stored| open(&stored, &location)) {

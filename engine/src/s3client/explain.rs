@@ -132,7 +132,11 @@ impl Place {
             | "AccessDeniedException" => self.denied(action, answer),
             _ => match answer.status {
                 301 | 307 | 308 => (K::Invalid, self.elsewhere(answer)),
-                403 if answer.code.is_empty() && answer.clocks_differ() => (K::Io, clocks(answer)),
+                // The time of requests was corrected by then, so that it need not be the clock.
+                403 if answer.code.is_empty() && answer.clocks_differ() => {
+                    let (kind, denied) = self.denied(action, answer);
+                    (kind, format!("{denied}, or {}", clocks(answer)))
+                }
                 401 | 403 => self.denied(action, answer),
                 404 => text(K::NotFound, "it is not there"),
                 412 => text(K::AlreadyExists, "there is an object of that name"),
@@ -292,7 +296,7 @@ mod tests {
                 "AccessDenied",
                 "not authorized to perform: kms:Decrypt",
                 K::Io,
-                "kms:Decrypt",
+                "kms:Decrypt on the key",
             ),
             (
                 Action::Delete,
@@ -353,7 +357,9 @@ mod tests {
             date: Some(SystemTime::UNIX_EPOCH),
             ..Answer::default()
         };
-        let text = explained(Action::Put, answer).1;
+        let text = explained(Action::Put, answer.clone()).1;
         assert!(text.contains("here and Thu, 01 Jan 1970 00:00:00 GMT there"), "{text}");
+        let text = explained(Action::Head, Answer { code: String::new(), ..answer }).1;
+        assert!(text.contains("s3:GetObject") && text.contains("clocks"), "{text}");
     }
 }

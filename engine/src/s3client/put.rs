@@ -125,8 +125,9 @@ impl Asker {
             let request = request
                 .content_length(bytes as i64)
                 .checksum_crc32_c(&crc)
-                // Objects with retention are not taken without this header.
-                .set_checksum_algorithm(creation.lock.map(|_| ChecksumAlgorithm::Crc32C))
+                // Some stores do not take objects with retention, which a bucket may give by itself,
+                // without this header.
+                .checksum_algorithm(ChecksumAlgorithm::Crc32C)
                 .set_if_none_match(creation.if_none_match());
             let request = with_settings!(request, self, creation);
             let answer = self.sending(parts, pulse, async |body| {

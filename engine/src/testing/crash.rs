@@ -87,6 +87,10 @@ impl Backend for CrashBackend {
         self.live.get_range(key, offset, length)
     }
 
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.live.get_up_to(key, offset, length)
+    }
+
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
         self.live.list(space, each)
     }

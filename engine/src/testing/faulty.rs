@@ -96,6 +96,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.inner.get_range(key, offset, length)
     }
 
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.inner.get_up_to(key, offset, length)
+    }
+
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
         self.inner.list(space, each)
     }

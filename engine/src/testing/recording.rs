@@ -84,6 +84,11 @@ impl<B: Backend> Backend for RecordingBackend<B> {
         self.inner.get_range(key, offset, length)
     }
 
+    fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.note(Verb::GetRange, key);
+        self.inner.get_up_to(key, offset, length)
+    }
+
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
         self.note(Verb::List, space.prefix());
         self.inner.list(space, each)
