@@ -23,7 +23,8 @@ const NO_BUCKET: &str =
     "make the bucket with the store's own tools (docs/S3.md says how), or correct the name";
 
 /// Said where there is a bucket and nothing in it.
-const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none";
+const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none; or, if one was deleted from a \
+     bucket that keeps versions: colvault -r REPOSITORY repair undelete";
 
 /// Said where objects cannot be locked.
 #[cfg(feature = "s3")]

@@ -65,14 +65,24 @@ pub fn undelete(
     observer.event(Event::Stage("versions"));
     let hidden = backend.hidden()?;
     let mut run = Run { backend, options, each, observer, report: UndeleteReport::default() };
-    // What says what the repository is comes first; snapshots, which name all the rest, last.
-    let (first, rest): (Vec<_>, Vec<_>) =
-        hidden.into_iter().partition(|(key, _)| matches!(key, Key::Config | Key::Feature(_)));
-    run.bring_back(first)?;
-    if let Ok(config) = read_config(backend) {
-        apply(&config.store);
+    // What says what the repository is comes first, then packs before what names them: whatever ends
+    // this early, no snapshot lacks more than before.
+    let mut groups: [Vec<_>; 4] = Default::default();
+    for (key, hidden) in hidden {
+        let group = match key {
+            Key::Config | Key::Feature(_) => 0,
+            Key::Pack(_) => 1,
+            Key::Index(_) => 2,
+            Key::Snapshot(_) | Key::Lease(_) | Key::Doomed(_) => 3,
+        };
+        groups[group].push((key, hidden));
     }
-    run.bring_back(rest)?;
+    for (number, group) in groups.into_iter().enumerate() {
+        run.bring_back(group)?;
+        if let (0, Ok(config)) = (number, read_config(backend)) {
+            apply(&config.store);
+        }
+    }
     Ok(run.report)
 }
 
@@ -98,8 +108,6 @@ impl Run<'_> {
                 }
             }
         }
-        // Packs before what names them: whatever ends this early, no snapshot lacks more than before.
-        deleted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let (backend, options) = (self.backend, self.options);
         let undo = |(key, marks): (Key, Vec<String>)| {
             let undone = match options.dry_run {
