@@ -79,7 +79,9 @@ pub fn undelete(
     }
     for (number, group) in groups.into_iter().enumerate() {
         run.bring_back(group)?;
-        if let (0, Ok(config)) = (number, read_config(backend)) {
+        if number == 0
+            && let Ok(config) = read_config(backend)
+        {
             apply(&config.store);
         }
     }
