@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "demo")]
 use crate::commands::demo;
 use crate::commands::{
-    backup, check, diff, dump, find, init, inspect, ls, plan, restore, snapshots, stats,
+    backup, check, diff, dump, find, init, inspect, ls, object_lock, plan, repair, restore,
+    snapshots, stats,
 };
 use crate::exit;
 use crate::settings::S3Args;
@@ -114,6 +115,13 @@ pub enum Command {
     /// content where that tells, else by their name. A file of a snapshot is read from the repository,
     /// verified, and not restored. Ends with exit code 3 when something in the file does not hold.
     Inspect(inspect::InspectArgs),
+    /// Repair a repository
+    Repair(repair::RepairArgs),
+    /// Extend the locks of what snapshots need in a bucket, and say what may go when
+    ///
+    /// For repositories that were made with init --object-lock. Backups do the same at their end, as often
+    /// as needed: this is for repositories that are not backed up to any more and shall be kept.
+    ObjectLock(object_lock::ObjectLockArgs),
     /// Back up, restore and compare a small bundled deployment
     ///
     /// Works in a directory of its own below $TMPDIR, with a repository and a cache of its own.

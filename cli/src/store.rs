@@ -9,6 +9,8 @@ use colvault_engine::error::{Error, ErrorKind};
 #[cfg(feature = "s3")]
 use colvault_engine::format::config::ObjectLockMode;
 use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts};
+#[cfg(feature = "s3")]
+use colvault_engine::lock::days_of_new;
 use colvault_engine::repository::read_config;
 #[cfg(feature = "s3")]
 use colvault_engine::s3client::{BucketLock, LockMode};
@@ -21,7 +23,8 @@ const NO_BUCKET: &str =
     "make the bucket with the store's own tools (docs/S3.md says how), or correct the name";
 
 /// Said where there is a bucket and nothing in it.
-const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none";
+const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none; or, if one was deleted from a \
+     bucket that keeps versions: colvault -r REPOSITORY repair undelete";
 
 /// Said where objects cannot be locked.
 #[cfg(feature = "s3")]
@@ -142,9 +145,12 @@ impl Store {
                     CreateOnlyFact::Kept => CreateOnly::Kept,
                     CreateOnlyFact::Ignored => CreateOnly::Ignored,
                 });
-                backend.set_lock(facts.object_lock.map(|lock| match lock.mode {
-                    ObjectLockMode::Governance => (LockMode::Governance, lock.days),
-                    ObjectLockMode::Compliance => (LockMode::Compliance, lock.days),
+                backend.set_lock(facts.object_lock.map(|lock| {
+                    let mode = match lock.mode {
+                        ObjectLockMode::Governance => LockMode::Governance,
+                        ObjectLockMode::Compliance => LockMode::Compliance,
+                    };
+                    (mode, days_of_new(lock.days))
                 }));
             }
         }

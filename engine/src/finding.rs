@@ -86,6 +86,10 @@ pub enum FindingKind {
     DamagedManifest,
     /// Something in the repository that does not belong there.
     ForeignObject,
+    /// An object that snapshots need and whose lock in the bucket could not be extended.
+    LockNotExtended,
+    /// An object in a bucket that was replaced, or of which nothing is left but the mark of its deletion.
+    NotUndeleted,
     /// A snapshot that is not complete.
     IncompleteSnapshot,
     /// A snapshot whose proof is refuted.

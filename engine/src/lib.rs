@@ -42,6 +42,9 @@ pub mod ahead;
 
 pub mod repository;
 
+#[cfg(feature = "s3")]
+pub mod undelete;
+
 pub mod recipe;
 
 pub mod snapshot;
@@ -71,6 +74,8 @@ pub mod check;
 pub mod spill;
 
 mod reach;
+
+pub mod lock;
 
 pub mod stats;
 

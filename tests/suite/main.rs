@@ -40,6 +40,7 @@ mod round_trip;
 mod running;
 mod s3;
 mod s3_faults;
+mod s3_lock;
 mod s3_requests;
 mod s3_servers;
 mod settings;

@@ -7,6 +7,7 @@ use colvault_engine::error::ErrorKind;
 use colvault_engine::format::snapshot::SnapshotState;
 
 use crate::commands::exit_of;
+use crate::commands::object_lock::after_backup;
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::BackedUp;
@@ -75,10 +76,13 @@ pub fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         let failure = Failure::from(error);
         if is_refused { failure.with_hint(NOT_CONFIRMED) } else { failure }
     })?;
+    watch.add(&report.snapshot.findings);
+    if let (Some(_), Some(lock)) = (report.id, repository.config().store.object_lock) {
+        after_backup(&repository, lock, context, &watch);
+    }
     let elapsed = started.elapsed();
     let traffic = repository.backend().traffic();
     repository.close();
-    watch.add(&report.snapshot.findings);
     let findings = watch.findings();
     let backed_up =
         BackedUp { report: &report, dry_run: args.dry_run, findings: &findings, elapsed, traffic };

@@ -52,8 +52,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "HOW")]
     encryption: Option<EncryptionAs>,
 
-    /// Lock all objects in the bucket against being deleted or replaced, for so many days from their
-    /// creation on; the bucket has to have object lock. Without this, as the bucket does by itself
+    /// Lock what snapshots need in the bucket against being deleted or replaced, for so many days from
+    /// each backup on; the bucket has to have object lock. Without this, as the bucket does by itself
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     object_lock: Option<u32>,
 

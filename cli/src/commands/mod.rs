@@ -10,7 +10,9 @@ pub mod find;
 pub mod init;
 pub mod inspect;
 pub mod ls;
+pub mod object_lock;
 pub mod plan;
+pub mod repair;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
@@ -56,6 +58,8 @@ pub fn run(
         Command::Find(args) => find::run(args, &context),
         Command::Dump(args) => dump::run(args, &context),
         Command::Inspect(args) => inspect::run(args, &context),
+        Command::Repair(args) => repair::run(args, &context),
+        Command::ObjectLock(args) => object_lock::run(args, &context),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args, &context),
     }

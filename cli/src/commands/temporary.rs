@@ -17,8 +17,14 @@ pub struct TemporaryArgs {
 impl TemporaryArgs {
     /// Returns the place: the one asked for, that of the caches, or the system's.
     pub fn place(&self, context: &Context<'_>) -> SpillPlace {
-        let cache = context.settings.cache.as_ref().map(|cache| cache.path.clone());
-        let directory = self.tmp_dir.clone().or(cache).unwrap_or_else(std::env::temp_dir);
-        SpillPlace { directory, buffer_bytes: BUFFER_BYTES_DEFAULT }
+        let usual = usual_place(context);
+        SpillPlace { directory: self.tmp_dir.clone().unwrap_or(usual.directory), ..usual }
     }
+}
+
+/// Returns the place where nobody asked for one: that of the caches, or the system's.
+pub fn usual_place(context: &Context<'_>) -> SpillPlace {
+    let cache = context.settings.cache.as_ref().map(|cache| cache.path.clone());
+    let directory = cache.unwrap_or_else(std::env::temp_dir);
+    SpillPlace { directory, buffer_bytes: BUFFER_BYTES_DEFAULT }
 }

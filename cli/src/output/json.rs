@@ -3,6 +3,7 @@
 //! `snapshots` writes one array, as restic does. Everything goes to standard output but
 //! `exit_error`, which goes to standard error.
 
+mod bucket;
 mod inspect;
 mod plan;
 mod proof;
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
+#[cfg(feature = "s3")]
+use colvault_engine::backend::Key;
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::{CutterParameters, ObjectLock, SlotParameters, StoreFacts};
 use colvault_engine::format::manifest::Node;
@@ -23,15 +26,19 @@ use colvault_engine::format::text::{encode, encode_path};
 use colvault_engine::id::{RepositoryId, SessionId};
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
+#[cfg(feature = "s3")]
+use colvault_engine::undelete::Undone;
 use serde::Serialize;
 
+#[cfg(feature = "s3")]
+use super::Undeleted;
 use super::progress::{Figures, Progress};
 use super::reload;
 use super::stream::Stream;
 use super::traffic::TrafficFields;
 use super::{
     BackedUp, ChangedLine, Checked, ColumnName, Compared, Counted, Created, Dumped, Inspected,
-    ListedEntry, Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
+    ListedEntry, Locked, Output, Planned, Proved, Restored, RestoredColumn, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -535,6 +542,24 @@ impl Output for Json {
 
     fn inspected(&self, inspected: &Inspected<'_>) {
         self.show_inspected(inspected);
+    }
+
+    fn locked(&self, locked: &Locked<'_>) {
+        self.send_locked(locked);
+    }
+
+    #[cfg(feature = "s3")]
+    fn undeleted(&self, key: &Key, undone: Undone, dry_run: bool) {
+        let action = match undone {
+            Undone::Undeleted => "undeleted",
+            Undone::PutAgain => "put-again",
+        };
+        self.send_undeleted(&key.to_string(), action, dry_run);
+    }
+
+    #[cfg(feature = "s3")]
+    fn undelete_ended(&self, undeleted: &Undeleted<'_>) {
+        self.send_undelete_ended(undeleted);
     }
 
     fn is_for_programs(&self) -> bool {

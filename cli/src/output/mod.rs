@@ -3,6 +3,7 @@
 //! Commands hand over reports and never ask which renderer they talk to. Results go to standard
 //! output; in text, what is wrong goes to standard error.
 
+mod bucket;
 mod inspect;
 pub mod json;
 mod progress;
@@ -17,6 +18,8 @@ mod width;
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "s3")]
+use colvault_engine::backend::Key;
 use colvault_engine::backup::BackupReport;
 use colvault_engine::check::CheckReport;
 use colvault_engine::compress::Compression;
@@ -32,12 +35,17 @@ use colvault_engine::snapshot::Named;
 use colvault_engine::source::columnstore::Program;
 use colvault_engine::source::file_system::FileSystem;
 use colvault_engine::traffic::Traffic;
+#[cfg(feature = "s3")]
+use colvault_engine::undelete::Undone;
 use serde::Serialize;
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
 use crate::source::{Source, Surroundings};
+pub use bucket::Locked;
+#[cfg(feature = "s3")]
+pub use bucket::Undeleted;
 pub use inspect::Inspected;
 pub use reports::{ChangedLine, Compared, Counted, Dumped, Searched};
 
@@ -270,6 +278,14 @@ pub trait Output: Observer {
     fn dumped(&self, dumped: &Dumped<'_>);
     /// Shows what a file says.
     fn inspected(&self, inspected: &Inspected<'_>);
+    /// Shows locks.
+    fn locked(&self, locked: &Locked<'_>);
+    /// Shows an object that came back, or would.
+    #[cfg(feature = "s3")]
+    fn undeleted(&self, key: &Key, undone: Undone, dry_run: bool);
+    /// Shows what came back in all.
+    #[cfg(feature = "s3")]
+    fn undelete_ended(&self, undeleted: &Undeleted<'_>);
     /// Whether every line on standard output is a message for programs.
     fn is_for_programs(&self) -> bool;
     /// Shows a step of the demonstration, or what came of it.

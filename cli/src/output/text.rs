@@ -1,5 +1,6 @@
 //! Text for people: what happened, what it cost, what to do next.
 
+mod bucket;
 mod inspect;
 mod plan;
 mod proof;
@@ -7,6 +8,8 @@ mod reports;
 
 use std::io::{self, Write};
 
+#[cfg(feature = "s3")]
+use colvault_engine::backend::Key;
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::manifest::Node;
@@ -17,7 +20,11 @@ use colvault_engine::format::text::encode;
 use colvault_engine::progress::{Event, Observer};
 use colvault_engine::snapshot::Named;
 use colvault_engine::traffic::Traffic;
+#[cfg(feature = "s3")]
+use colvault_engine::undelete::Undone;
 
+#[cfg(feature = "s3")]
+use super::Undeleted;
 use super::progress::Bar;
 use super::reload;
 use super::stream::Stream;
@@ -25,7 +32,7 @@ use super::table::{Align, Table};
 use super::traffic;
 use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
-    Output, Planned, Proved, Restored, Searched, Snapshots,
+    Locked, Output, Planned, Proved, Restored, Searched, Snapshots,
 };
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
@@ -198,7 +205,7 @@ impl Output for Text {
         ));
         if let Some(lock) = &config.store.object_lock {
             self.say(format!(
-                "  objects are locked for {} from their creation on, mode {}",
+                "  what snapshots need stays locked for {} from each backup on, mode {}",
                 counted(lock.days.into(), "day", "days"),
                 lock.mode.name()
             ));
@@ -395,6 +402,28 @@ impl Output for Text {
 
     fn inspected(&self, inspected: &Inspected<'_>) {
         self.show_inspected(inspected);
+    }
+
+    fn locked(&self, locked: &Locked<'_>) {
+        self.show_locked(locked);
+    }
+
+    #[cfg(feature = "s3")]
+    fn undeleted(&self, key: &Key, undone: Undone, dry_run: bool) {
+        if self.is_verbose {
+            let would = if dry_run { "would be " } else { "" };
+            self.bar.aside(|| {
+                self.say(match undone {
+                    Undone::Undeleted => format!("{would}undeleted: {key}"),
+                    Undone::PutAgain => format!("{would}put again: {key}"),
+                })
+            });
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    fn undelete_ended(&self, undeleted: &Undeleted<'_>) {
+        self.show_undelete_ended(undeleted);
     }
 
     fn is_for_programs(&self) -> bool {

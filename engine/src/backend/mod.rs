@@ -17,14 +17,15 @@ mod s3;
 mod several;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::traffic::Traffic;
 pub use key::{Key, Space};
 pub use local::LocalBackend;
 pub use memory::MemoryBackend;
 #[cfg(feature = "s3")]
-pub use s3::{CreateOnly, S3Backend};
+pub use s3::{CreateOnly, Hidden, S3Backend};
 pub use several::for_each_read;
 
 /// An object as a listing shows it.
@@ -102,6 +103,19 @@ pub trait Backend: Send + Sync {
     fn clean_up(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Returns until when an object may not be deleted; `None` when it may be, or where nothing can be
+    /// locked. Fails with `NotFound`.
+    fn locked_until(&self, _key: &Key) -> Result<Option<SystemTime>> {
+        Ok(None)
+    }
+
+    /// Keeps an object from being deleted until `until`, which is not before the time it is locked to.
+    /// Fails with `Unsupported` where nothing can be locked.
+    fn extend_lock(&self, _key: &Key, _until: SystemTime) -> Result<()> {
+        let problem = "objects can be locked in buckets only";
+        Err(Error::new(ErrorKind::Unsupported, self.location(), problem))
+    }
 }
 
 impl<B: Backend + ?Sized> Backend for Arc<B> {
@@ -146,5 +160,11 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn clean_up(&self) -> Result<()> {
         (**self).clean_up()
+    }
+    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        (**self).locked_until(key)
+    }
+    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        (**self).extend_lock(key, until)
     }
 }

@@ -4,6 +4,7 @@
 //! [`S3Backend::probe_create_only`]; then each create asks first whether there is such an object, which
 //! protects from everything but two creates of one name at the same moment.
 
+use std::collections::BTreeMap;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -25,6 +26,20 @@ pub enum CreateOnly {
     Kept,
     /// It replaces the object, or does not know how to be asked.
     Ignored,
+}
+
+/// Why a read does not find an object as it was made, in a bucket that keeps versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// It was deleted.
+    Deleted {
+        /// The versions that say so.
+        marks: Vec<String>,
+    },
+    /// There was more than one object of the name, and the last may have been deleted.
+    Replaced,
+    /// Only the marks of its deletion are left.
+    Gone,
 }
 
 /// Objects below a prefix of a bucket.
@@ -95,22 +110,57 @@ impl S3Backend {
         self.client.set_parts_above(bytes);
     }
 
-    /// Undoes deletions in a bucket that keeps versions: of each object of a repository, but leases,
-    /// that was deleted and that `each` agrees to. Returns how many are back.
+    /// Returns the objects of a repository, but leases, that a read does not find, or not as they were
+    /// made, in a bucket that keeps versions. Memory grows with their number.
     ///
     /// Fails with `Unsupported` where the store has no versions.
-    pub fn undelete(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<u64> {
-        let mut undone = 0;
+    pub fn hidden(&self) -> Result<Vec<(Key, Hidden)>> {
+        /// What was seen of a name: objects that are not the latest version, and deletions.
+        #[derive(Default)]
+        struct Seen {
+            older: u64,
+            marks: Vec<String>,
+            is_deleted: bool,
+        }
+        let mut seen: BTreeMap<Key, Seen> = BTreeMap::new();
         self.client.list_versions("", &mut |version| {
-            let key = Key::parse(&version.name).filter(|key| !matches!(key, Key::Lease(_)));
-            let is_deleted = version.is_latest && version.is_deletion;
-            if is_deleted && key.is_some() && each(&version.name) {
-                self.client.delete_version(&version.name, &version.version)?;
-                undone += 1;
+            let key = Key::parse(&version.name);
+            let Some(key) = key.filter(|key| !matches!(key, Key::Lease(_))) else { return Ok(()) };
+            if version.is_latest && !version.is_deletion {
+                return Ok(());
             }
+            let seen = seen.entry(key).or_default();
+            match version.is_deletion {
+                true => seen.marks.push(version.version),
+                false => seen.older += 1,
+            }
+            seen.is_deleted |= version.is_deletion && version.is_latest;
             Ok(())
         })?;
-        Ok(undone)
+        let hidden = seen.into_iter().filter_map(|(key, seen)| {
+            let hidden = match (seen.is_deleted, seen.older) {
+                (true, 0) => Hidden::Gone,
+                (true, 1) => Hidden::Deleted { marks: seen.marks },
+                (false, 0) => return None,
+                _ => Hidden::Replaced,
+            };
+            Some((key, hidden))
+        });
+        Ok(hidden.collect())
+    }
+
+    /// Takes the marks of an object's deletion away.
+    pub fn undelete(&self, key: &Key, marks: &[String]) -> Result<()> {
+        marks.iter().try_for_each(|mark| self.client.delete_version(&key.to_string(), mark))
+    }
+
+    /// Puts an object where another is, for what took the place of one of a repository.
+    pub fn put_over(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        let creation = Creation {
+            replaces: true,
+            ..self.creation(key, self.client.options().class.as_deref())
+        };
+        self.client.put_new(&key.to_string(), &[bytes], &creation)
     }
 
     /// Returns all bytes of the first object that was made under a key: objects are only ever created,
@@ -120,32 +170,24 @@ impl S3Backend {
         whole(key, content, bytes_max)
     }
 
-    /// Returns until when an object may not be deleted.
-    pub fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.client.locked_until(&key.to_string())
-    }
-
-    /// Keeps an object from being deleted until `until`, which is not before the time it is kept to.
-    pub fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
-        self.client.extend_lock(&key.to_string(), mode, until)
-    }
-
     /// Returns whether objects of the bucket can be locked, and are by themselves.
     pub fn bucket_lock(&self) -> Result<BucketLock> {
         self.client.bucket_lock()
     }
 
-    fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>) -> Result<()> {
+    fn creation<'c>(&self, key: &Key, class: Option<&'c str>) -> Creation<'c> {
         let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_lease = matches!(key, Key::Lease(_));
-        let creation = Creation {
+        Creation {
             class,
             lock: lock.filter(|_| !is_lease).map(|(mode, days)| (mode, days_from_now(days))),
             asks_first: self.asks_first.load(Ordering::Relaxed),
-        };
-        self.client.put_new(&key.to_string(), parts, &creation)
+            replaces: false,
+        }
+    }
+
+    fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>) -> Result<()> {
+        self.client.put_new(&key.to_string(), parts, &self.creation(key, class))
     }
 }
 
@@ -218,5 +260,15 @@ impl Backend for S3Backend {
             self.client.abort_abandoned_uploads()?;
         }
         Ok(())
+    }
+
+    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.client.locked_until(&key.to_string())
+    }
+
+    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
+        self.client.extend_lock(&key.to_string(), mode, until)
     }
 }

@@ -525,19 +525,48 @@ impl Cache {
             taken.resize(ordinal as usize + 1, false);
             taken[ordinal as usize] = takes(&pack);
         })?;
+        self.for_each_place(&mut |ordinal, place| match taken.get(ordinal as usize) {
+            Some(true) => each(place),
+            _ => Ok(()),
+        })
+    }
+
+    /// Returns the packs with a chunk that is wanted; asks for the places in rising order of the ids'
+    /// beginnings.
+    pub fn packs_with(
+        &self,
+        is_wanted: &mut dyn FnMut(PlacedChunk) -> Result<bool>,
+    ) -> Result<Vec<KnownPack>> {
+        let mut wanted = Vec::new();
+        self.for_each_place(&mut |ordinal, place| {
+            let ordinal = ordinal as usize;
+            if is_wanted(place)? {
+                wanted.resize(wanted.len().max(ordinal + 1), false);
+                wanted[ordinal] = true;
+            }
+            Ok(())
+        })?;
+        let mut found = Vec::new();
+        self.packs_by_ordinal(&mut |ordinal, pack| {
+            if wanted.get(ordinal as usize) == Some(&true) {
+                found.push(pack);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` for every place and the ordinal of its pack, in rising order of the ids' beginnings.
+    fn for_each_place(&self, each: &mut dyn FnMut(u32, PlacedChunk) -> Result<()>) -> Result<()> {
         let mut failure = None;
         let runs: Vec<&Run> = self.runs.values().collect();
         let merged = merge(&runs, &mut |entry| {
-            if taken.get(entry.ordinal() as usize) != Some(&true) {
-                return Ok(());
-            }
             let place = PlacedChunk {
                 prefix: entry.prefix,
                 kind: entry.kind(),
                 stored_length: entry.stored_length,
                 raw_length: entry.raw_length,
             };
-            each(place).map_err(|error| {
+            each(entry.ordinal(), place).map_err(|error| {
                 failure = Some(error);
                 std::io::ErrorKind::Interrupted.into()
             })

@@ -368,6 +368,15 @@ impl ChunkIndex {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).places(takes, each)
     }
 
+    /// Returns the packs in which a chunk is that `is_wanted`, which is asked for every copy of every chunk
+    /// in rising order of the beginning of their ids. Ends with its first error.
+    pub fn packs_with(
+        &self,
+        is_wanted: &mut dyn FnMut(PlacedChunk) -> Result<bool>,
+    ) -> Result<Vec<KnownPack>> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).packs_with(is_wanted)
+    }
+
     /// Returns how many chunks the index objects name, repetitions included.
     pub fn chunks(&self) -> u64 {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).chunks()

@@ -147,7 +147,7 @@ impl Asker {
             let request = request
                 .upload_id(upload)
                 .multipart_upload(parts.clone())
-                .set_if_none_match((!creation.asks_first).then(|| "*".to_owned()));
+                .set_if_none_match(creation.if_none_match());
             let request = with_customer_key!(request, self);
             Box::pin(request.send()).await.map(drop).map_err(failed)
         })

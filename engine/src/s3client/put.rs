@@ -29,6 +29,15 @@ pub struct Creation<'a> {
     pub lock: Option<(LockMode, SystemTime)>,
     /// Whether the store is known to ignore that an object is only to be created.
     pub asks_first: bool,
+    /// Whether an object of the name is replaced.
+    pub replaces: bool,
+}
+
+impl Creation<'_> {
+    /// Returns the condition under which a store creates the object.
+    pub(super) fn if_none_match(&self) -> Option<String> {
+        (!self.asks_first && !self.replaces).then(|| "*".to_owned())
+    }
 }
 
 /// Settings that go with every object that is made; a macro since each request has a type of its own.
@@ -94,7 +103,7 @@ impl Asker {
         parts: &[&[u8]],
         creation: &Creation<'_>,
     ) -> Result<()> {
-        if creation.asks_first && self.find(name).await?.is_some() {
+        if creation.asks_first && !creation.replaces && self.find(name).await?.is_some() {
             return Err(taken(&self.place.location, name));
         }
         if length(parts) > self.parts_above.load(Ordering::Relaxed) {
@@ -119,7 +128,7 @@ impl Asker {
                 // Some stores do not take objects with retention, which a bucket may give by itself,
                 // without this header.
                 .checksum_algorithm(ChecksumAlgorithm::Crc32C)
-                .set_if_none_match((!creation.asks_first).then(|| "*".to_owned()));
+                .set_if_none_match(creation.if_none_match());
             let request = with_settings!(request, self, creation);
             let answer = self.sending(parts, pulse, async |body| {
                 // The checksum is signed, and covers the bytes; a second one over all of them would

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use super::lock;
 use crate::backend::{Backend, Key, Listed, MemoryBackend, Space};
@@ -123,5 +124,13 @@ impl Backend for CrashBackend {
 
     fn clean_up(&self) -> Result<()> {
         self.live.clean_up()
+    }
+
+    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.live.locked_until(key)
+    }
+
+    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        self.live.extend_lock(key, until)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::lock;
 use crate::backend::{Backend, Key, Listed, Space};
@@ -129,5 +130,13 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn clean_up(&self) -> Result<()> {
         self.inner.clean_up()
+    }
+
+    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.inner.locked_until(key)
+    }
+
+    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        self.inner.extend_lock(key, until)
     }
 }

@@ -1,6 +1,7 @@
 //! A backend that remembers what was asked of it: cost becomes something a test can compare.
 
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use super::lock;
 use crate::backend::{Backend, Key, Listed, Space};
@@ -121,5 +122,13 @@ impl<B: Backend> Backend for RecordingBackend<B> {
 
     fn clean_up(&self) -> Result<()> {
         self.inner.clean_up()
+    }
+
+    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
+        self.inner.locked_until(key)
+    }
+
+    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
+        self.inner.extend_lock(key, until)
     }
 }

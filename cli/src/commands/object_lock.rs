@@ -1,0 +1,113 @@
+//! `colvault object-lock`
+
+use std::time::SystemTime;
+
+use colvault_engine::error::{Error, ErrorKind};
+use colvault_engine::finding::{Finding, FindingKind, Findings};
+use colvault_engine::format::config::ObjectLock;
+use colvault_engine::lock::{
+    LockOptions, LockPolicy, LockReport, extend_locks, keep_round, last_round,
+};
+use colvault_engine::progress::{Event, Observer};
+use colvault_engine::repository::Repository;
+use colvault_engine::snapshot::list;
+
+use crate::commands::exit_of;
+use crate::commands::temporary::{TemporaryArgs, usual_place};
+use crate::context::{Context, Watch};
+use crate::exit::{Exit, Failure};
+use crate::output::Locked;
+
+/// Extend the locks of everything that snapshots need, and say until when what is not needed stays locked
+#[derive(Debug, clap::Args)]
+pub struct ObjectLockArgs {
+    /// Extend nothing; say what would be extended
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    temporary: TemporaryArgs,
+}
+
+/// Extends locks and says what may go when.
+pub fn run(args: &ObjectLockArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let watch = Watch::new(context.output);
+    let repository = context.open_repository()?;
+    let location = repository.backend().location();
+    let Some(lock) = repository.config().store.object_lock else {
+        let problem = "this repository locks no objects";
+        return Err(Failure::new(ErrorKind::Refused, location, problem).with_hint(
+            "that is decided when a repository is made, in a bucket with object lock: init --object-lock DAYS",
+        ));
+    };
+    let options = LockOptions {
+        days: lock.days,
+        now: SystemTime::now(),
+        dry_run: args.dry_run,
+        with_unneeded: true,
+        spill: args.temporary.place(context),
+        cancel: context.cancel.clone(),
+    };
+    let report = round(&repository, &options, &watch)?;
+    let traffic = repository.backend().traffic();
+    repository.close();
+    let findings = watch.findings();
+    context.output.locked(&Locked {
+        location: &location,
+        lock,
+        dry_run: args.dry_run,
+        report: &report,
+        findings: &findings,
+        traffic,
+    });
+    Ok(exit_of(&findings))
+}
+
+/// Extends locks after a backup where that is due. A backup is complete without: what fails is a finding.
+pub fn after_backup(
+    repository: &Repository,
+    lock: ObjectLock,
+    context: &Context<'_>,
+    watch: &Watch<'_>,
+) {
+    let now = SystemTime::now();
+    if !LockPolicy::new(lock.days).is_due(last_round(repository), now) {
+        return;
+    }
+    let options = LockOptions {
+        days: lock.days,
+        now,
+        dry_run: false,
+        with_unneeded: false,
+        spill: usual_place(context),
+        cancel: context.cancel.clone(),
+    };
+    if let Err(error) = round(repository, &options, watch) {
+        let kind = FindingKind::LockNotExtended;
+        let detail = format!("{error}; the next backup tries again");
+        let finding = Finding::new(kind, repository.backend().location(), detail);
+        watch.event(Event::Finding(&finding));
+    }
+}
+
+fn round(
+    repository: &Repository,
+    options: &LockOptions,
+    watch: &Watch<'_>,
+) -> Result<LockReport, Error> {
+    // Snapshots first: the index that is loaded after names all that they need.
+    let listing = list(repository)?;
+    repository.load_index(watch)?;
+    watch.add(&listing.findings);
+    let report = extend_locks(repository, &listing, options, watch)?;
+    watch.add(&report.findings);
+    if report.failed == 0 && !options.dry_run && is_known(&listing.findings) {
+        keep_round(repository, options.now);
+    }
+    Ok(report)
+}
+
+/// Whether all snapshots could be read: what the others need is not known.
+fn is_known(findings: &Findings) -> bool {
+    findings.count(FindingKind::DamagedObject) == 0
+}

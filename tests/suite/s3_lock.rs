@@ -1,0 +1,251 @@
+//! Object locks of what snapshots need, and what comes back in a bucket that keeps versions.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use colvault_engine::backend::S3Backend;
+use colvault_engine::index::CachePlace;
+use colvault_engine::lock::{LockOptions, extend_locks};
+use colvault_engine::progress::{Cancel, NullObserver};
+use colvault_engine::repository::Repository;
+use colvault_engine::snapshot::list;
+use colvault_engine::spill::{BUFFER_BYTES_DEFAULT, SpillPlace};
+use colvault_engine::testing::trees::write_tree;
+
+use crate::support::compare::{self, Leave, assert_equal};
+use crate::support::s3::{
+    Fault, Job, Made, Moto, PREFIX, Proxy, Rule, ask, between, counted, figure, options,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The keys of a bucket, without those of leases.
+fn keys(bucket: &str) -> Vec<String> {
+    let (_, listing) =
+        ask(Moto::server().endpoint(), "GET", &format!("/{bucket}?list-type=2"), "", "");
+    let keys = between(&listing, "<Key>", "</Key>").into_iter().map(str::to_owned);
+    keys.filter(|key| !key.contains("/leases/")).collect()
+}
+
+/// Until when an object is locked, in days from now.
+fn locked_days(bucket: &str, key: &str) -> Option<f64> {
+    let (status, head) =
+        ask(Moto::server().endpoint(), "HEAD", &format!("/{bucket}/{key}"), "", "");
+    assert_eq!(status, 200, "{key}");
+    let until = between(&head, "x-amz-object-lock-retain-until-date: ", "\r\n");
+    let until: jiff::Timestamp = until.first()?.parse().unwrap();
+    Some(until.duration_since(jiff::Timestamp::now()).as_secs_f64() / DAY.as_secs_f64())
+}
+
+fn delete(bucket: &str, key: &str) {
+    let (status, answer) =
+        ask(Moto::server().endpoint(), "DELETE", &format!("/{bucket}/{key}"), "", "");
+    assert_eq!(status, 204, "{answer}");
+}
+
+/// A job with a repository that locks for so many days, and a backup in it.
+fn locked_job(endpoint: &str, bucket: &str, days: u32) -> Job {
+    let job = Job::on(endpoint, bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.expect(0, &format!("init --encryption none --pack-size 1 --object-lock {days}"));
+    job.expect(0, "backup @/source --host h").silent();
+    job
+}
+
+/// Copies all objects to a bucket of which they say nothing about locks, as another tool would.
+fn copied(bucket: &str) -> String {
+    let moto = Moto::server();
+    let copy = moto.bucket(Made::Lockable);
+    for key in keys(bucket) {
+        let source = format!("x-amz-copy-source: /{bucket}/{key}\r\n");
+        let (status, answer) = ask(moto.endpoint(), "PUT", &format!("/{copy}/{key}"), &source, "");
+        assert_eq!(status, 200, "{answer}");
+    }
+    copy
+}
+
+/// Catches objects that snapshots need and whose locks are not extended, locks that are extended at each
+/// run, and a dry run that extends.
+#[test]
+fn locks_of_what_snapshots_need_are_extended() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    locked_job(moto.endpoint(), &first, 10);
+    for key in keys(&first) {
+        let days = locked_days(&first, &key).unwrap_or_default();
+        assert!((14.9..15.1).contains(&days), "{key}: {days}");
+    }
+    let bucket = copied(&first);
+    let all = keys(&bucket);
+    assert!(all.len() >= 6, "{all:?}");
+    assert!(all.iter().all(|key| locked_days(&bucket, key).is_none()));
+    let job = Job::on(moto.endpoint(), &bucket);
+    let dry = job.expect(0, "object-lock --dry-run --json");
+    assert_eq!(figure(&dry, "objects_needed"), all.len() as u64);
+    assert_eq!(figure(&dry, "objects_extended"), all.len() as u64);
+    assert!(all.iter().all(|key| locked_days(&bucket, key).is_none()));
+
+    let done = job.expect(0, "object-lock --json");
+    assert_eq!(figure(&done, "objects_extended"), all.len() as u64);
+    for key in &all {
+        let days = locked_days(&bucket, key).unwrap_or_default();
+        assert!((14.9..15.1).contains(&days), "{key}: {days}");
+    }
+    let again = job.expect(0, "object-lock --json");
+    assert_eq!(figure(&again, "objects_extended"), 0);
+    assert_eq!(figure(&again, "traffic.heads"), all.len() as u64, "{}", again.out);
+    let told = job.expect(0, "object-lock").out;
+    assert!(told.contains("0 locks extended") && told.contains("10 days, governance"), "{told}");
+
+    // As time goes by.
+    let backend = S3Backend::connect(&options(moto.endpoint(), &bucket)).unwrap();
+    let repository = Repository::open(Arc::new(backend), |_| CachePlace::Memory).unwrap();
+    let listing = list(&repository).unwrap();
+    repository.load_index(&NullObserver).unwrap();
+    let lock = repository.config().store.object_lock.unwrap();
+    for (days, expected) in [(2, 0), (3, all.len() as u64), (20, all.len() as u64)] {
+        let options = LockOptions {
+            days: lock.days,
+            now: SystemTime::now() + days * DAY,
+            dry_run: true,
+            with_unneeded: false,
+            spill: SpillPlace {
+                directory: job.place.path("spill"),
+                buffer_bytes: BUFFER_BYTES_DEFAULT,
+            },
+            cancel: Cancel::default(),
+        };
+        let report = extend_locks(&repository, &listing, &options, &NullObserver).unwrap();
+        assert_eq!((report.extended, report.failed), (expected, 0), "{days} days on");
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+    }
+}
+
+/// Catches a backup that does not look after locks, or looks at every object each time.
+#[test]
+fn backups_extend_locks_as_often_as_needed() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    locked_job(moto.endpoint(), &first, 10);
+    let bucket = copied(&first);
+    let old = keys(&bucket);
+    let proxy = Proxy::before(moto.endpoint());
+    let job = Job::on(&proxy.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+
+    // Without the permission: a finding, soon, and the snapshot is there.
+    proxy.add(Rule::new(Fault::denied()).method("PUT").query("retention"));
+    let told = job.run("backup @/source --host h --json").ended(3);
+    assert!(told.out.contains("lock-not-extended"), "{told:?}");
+    assert!(told.out.contains("s3:PutObjectRetention"), "{told:?}");
+    let snapshots = job.expect(0, "snapshots --json").out;
+    assert_eq!(snapshots.matches("\"short_id\"").count(), 2, "{snapshots}");
+    assert!(old.iter().all(|key| locked_days(&bucket, key).is_none()));
+    proxy.clear();
+
+    // The next one makes up for it.
+    job.expect(0, "backup @/source --host h").silent();
+    for key in keys(&bucket) {
+        let days = locked_days(&bucket, &key);
+        assert!(days.is_some_and(|days| days > 14.9), "{key}: {days:?}");
+    }
+    // After that it is not due for a while, and costs nothing.
+    proxy.take();
+    job.expect(0, "backup @/source --host h").silent();
+    let heads: Vec<_> = proxy.take().into_iter().filter(|seen| seen.method == "HEAD").collect();
+    assert!(heads.is_empty(), "{:?}", counted(&heads));
+}
+
+/// Catches packs that nobody needs and whose locks are extended for ever, and a wrong word on when they go.
+#[test]
+fn what_no_snapshot_needs_is_told_with_its_day() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = locked_job(moto.endpoint(), &bucket, 10);
+    let whole = job.expect(0, "object-lock --json");
+    assert!(whole.out.contains("\"unneeded\":[]"), "{}", whole.out);
+    for snapshot in keys(&bucket).iter().filter(|key| key.contains("/snapshots/")) {
+        delete(&bucket, snapshot);
+    }
+    let told = job.expect(0, "object-lock --json");
+    let packs = keys(&bucket).iter().filter(|key| key.contains("/packs/")).count();
+    let summary: serde_json::Value =
+        serde_json::from_str(told.out.lines().last().unwrap()).unwrap();
+    let unneeded = &summary["unneeded"][0];
+    assert_eq!(unneeded["packs"], packs, "{summary}");
+    let may_go: jiff::Timestamp = unneeded["may_go"].as_str().unwrap().parse().unwrap();
+    let days = may_go.duration_since(jiff::Timestamp::now()).as_secs_f64() / DAY.as_secs_f64();
+    assert!((15.0..=16.1).contains(&days), "{summary}");
+    let text = job.expect(0, "object-lock").out;
+    assert!(text.contains("needed by no snapshot") && text.contains("may go from"), "{text}");
+
+    // The snapshot itself was locked: it comes back.
+    job.expect(0, "repair undelete").silent();
+    let back = job.expect(0, "object-lock --json");
+    assert!(back.out.contains("\"unneeded\":[]"), "{}", back.out);
+    let plain = Job::on(moto.endpoint(), &moto.bucket(Made::Plain));
+    plain.init();
+    let told = plain.run("object-lock").ended(1);
+    assert!(told.err.contains("locks no objects"), "{told:?}");
+}
+
+/// Catches a repository that is lost although its bucket keeps versions: what a thief or a mistake deleted or
+/// replaced comes back, config included, and nothing else changes.
+#[test]
+fn what_was_deleted_or_replaced_comes_back() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Versioned);
+    let job = Job::on(moto.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.init_and_back_up();
+    let expected = compare::read(&job.place.path("source"));
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("nothing was deleted or replaced"), "{told}");
+    let all = keys(&bucket);
+    assert!(all.len() >= 5, "{all:?}");
+    // Twice: a deletion may be marked more than once.
+    all.iter().chain(&all[..1]).for_each(|key| delete(&bucket, key));
+    job.expect(10, "snapshots");
+    let dry = job.expect(0, "repair undelete --dry-run --json");
+    assert_eq!(figure(&dry, "objects_undeleted"), all.len() as u64);
+    assert_eq!(dry.out.matches("\"action\":\"undeleted\"").count(), all.len());
+    job.expect(10, "snapshots");
+    let done = job.expect(0, "repair undelete --json");
+    assert_eq!(figure(&done, "objects_undeleted"), all.len() as u64);
+    assert_eq!(keys(&bucket), all);
+    job.expect(0, "restore latest --target @/back").silent();
+    assert_equal(&expected, &job.restored("back"), Leave::default(), "after it was undeleted");
+
+    // Rubbish in the place of objects of every kind; that of the config deleted on top of it.
+    for key in &all {
+        let (status, _) = ask(moto.endpoint(), "PUT", &format!("/{bucket}/{key}"), "", "rubbish");
+        assert_eq!(status, 200);
+    }
+    delete(&bucket, &format!("{PREFIX}config"));
+    let done = job.expect(0, "repair undelete --json");
+    assert_eq!(figure(&done, "objects_put_again"), all.len() as u64, "{}", done.out);
+    job.expect(0, "check --read-data").silent();
+    let again = job.expect(0, "repair undelete --json");
+    assert_eq!(figure(&again, "objects_put_again"), 0);
+    assert_eq!(figure(&again, "objects_unchanged"), all.len() as u64);
+
+    // With all its versions gone, an object is lost, and that is told.
+    let pack = all.iter().find(|key| key.contains("/packs/")).unwrap();
+    let target = format!("/{bucket}?versions&prefix={pack}");
+    let (_, versions) = ask(moto.endpoint(), "GET", &target, "", "");
+    for version in between(&versions, "<VersionId>", "</VersionId>") {
+        let target = format!("/{bucket}/{pack}?versionId={version}");
+        assert_eq!(ask(moto.endpoint(), "DELETE", &target, "", "").0, 204);
+    }
+    delete(&bucket, pack);
+    let told = job.run("repair undelete").ended(3);
+    assert!(told.err.contains("nothing is left of it"), "{told:?}");
+}
+
+/// Catches a promise where there are no versions.
+#[test]
+fn a_directory_keeps_no_versions() {
+    let place = crate::support::program::Place::quick();
+    let told = place.run("repair undelete --repo @/repository").ended(2);
+    assert!(told.err.contains("needs a bucket"), "{told:?}");
+}
