@@ -231,13 +231,14 @@ fn what_was_deleted_or_replaced_comes_back() {
 
     // With all its versions gone, an object is lost, and that is told.
     let pack = all.iter().find(|key| key.contains("/packs/")).unwrap();
+    delete(&bucket, pack);
     let target = format!("/{bucket}?versions&prefix={pack}");
     let (_, versions) = ask(moto.endpoint(), "GET", &target, "", "");
-    for version in between(&versions, "<VersionId>", "</VersionId>") {
-        let target = format!("/{bucket}/{pack}?versionId={version}");
+    for version in between(&versions, "<Version>", "</Version>") {
+        let id = between(version, "<VersionId>", "</VersionId>")[0];
+        let target = format!("/{bucket}/{pack}?versionId={id}");
         assert_eq!(ask(moto.endpoint(), "DELETE", &target, "", "").0, 204);
     }
-    delete(&bucket, pack);
     let told = job.run("repair undelete").ended(3);
     assert!(told.err.contains("nothing is left of it"), "{told:?}");
 }

@@ -8,7 +8,6 @@ use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::s3client::LockMode;
 use colvault_engine::testing::trees::write_tree;
 
-use crate::support::compare::{self, Leave, assert_equal};
 use crate::support::s3::{
     ACCESS_KEY, Bucket, Fault, Job, Made, Metadata, Moto, PREFIX, Proxy, ROLE, Rule, SECRET_KEY,
     Seen, ask, between, options,
