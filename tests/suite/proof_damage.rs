@@ -422,7 +422,7 @@ fn cases() -> Vec<Case> {
             DamagedHeader,
             Rule::SlotsHold,
             column(),
-            "the size of the file",
+            "which ends before its slots do",
             |live| live.patch(&in_data1(COLUMN), |bytes| bytes.truncate(bytes.len() - 8192)),
         ),
         case(

@@ -38,7 +38,7 @@ const INIT: &[&str] = &["init"];
 const BACKUP: &[&str] = &["backup", "plan"];
 const RESTORE: &[&str] = &["restore"];
 /// What sorts more than memory holds.
-const REPORTS: &[&str] = &["stats", "diff", "find"];
+const SORTING: &[&str] = &["stats", "diff", "find", "object-lock"];
 const CHECK: &[&str] = &["check"];
 
 /// Every setting, as `plan --show-settings` lists them.
@@ -46,7 +46,7 @@ pub const SETTINGS: [Setting; 61] = [
     setting("repository", Kind::Text, "repo", ALL, "none"),
     setting("cache_dir", Kind::Text, "cache_dir", ALL, "colvault in the user's cache directory"),
     setting("no_cache", Kind::Flag, "no_cache", ALL, "false"),
-    setting("tmp_dir", Kind::Text, "tmp_dir", REPORTS, "the cache directory"),
+    setting("tmp_dir", Kind::Text, "tmp_dir", SORTING, "the cache directory"),
     setting("threads", Kind::Number, "threads", ALL, "one for each processor"),
     setting("s3.endpoint", Kind::Text, "s3_endpoint", ALL, "AWS"),
     setting("s3.region", Kind::Text, "s3_region", ALL, "as AWS_REGION or the profile says"),
@@ -174,7 +174,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Options that are no settings, and why.
-    const NOT_KEPT: [(&str, &[&str]); 15] = [
+    const NOT_KEPT: [(&str, &[&str]); 17] = [
         // How this one run speaks, and where settings are read from.
         ("", &["json", "quiet", "verbose", "config", "profile"]),
         // What this one run does.
@@ -225,6 +225,8 @@ mod tests {
         ("dump", &["snapshot", "path", "component", "archive", "output", "force", "host", "tag"]),
         ("check", &["columnstore", "host", "tag"]),
         ("init", &[]),
+        ("object-lock", &["dry_run"]),
+        ("repair", &[]),
         ("demo", &["keep"]),
         ("help", &[]),
     ];

@@ -251,8 +251,10 @@ fn otherwise(payload: &[u8], how: u8, at: usize, number: usize) -> Vec<u8> {
     let count = elements.len();
     let element = &mut elements[at % count];
     let short = element[0] >> 2;
+    // The first is the length, and no element.
+    let how = if at.is_multiple_of(count) { 4 } else { how };
     match (how, element[0] & 3) {
-        (0, 0) if at % count > 0 && (1..60).contains(&short) => {
+        (0, 0) if (1..60).contains(&short) => {
             let first = number as u8 % short;
             element[0] = first << 2;
             element.insert(2 + usize::from(first), (short - first - 1) << 2);
