@@ -52,6 +52,8 @@ pub struct Repository {
     id_key: IdKey,
     index: ChunkIndex,
     index_note: Option<String>,
+    /// The features that were there when it was opened.
+    features: Vec<String>,
     /// What single chunks are read from, where each read waits for a store.
     stretches: Option<[ReadAhead; 2]>,
     /// Records of snapshots that were read before.
@@ -83,7 +85,7 @@ impl Repository {
         refuse_orphans(backend)?;
         let repository = RepositoryId(random());
         let session = SessionId(random());
-        write_features(backend, repository, session)?;
+        write_features(backend, &[], repository, session)?;
         let config = Config {
             repository,
             id_key: ChunkId(random()).to_string(),
@@ -117,7 +119,7 @@ impl Repository {
         cache: impl FnOnce(RepositoryId) -> CachePlace,
     ) -> Result<Self> {
         let config = read_config(&*backend)?;
-        check_features(&*backend)?;
+        let features = check_features(&*backend)?;
         let id_key = IdKey(
             config
                 .id_key
@@ -136,6 +138,7 @@ impl Repository {
             id_key,
             index,
             index_note,
+            features,
             recovered: Mutex::new(false),
         })
     }
@@ -194,7 +197,7 @@ impl Repository {
     /// Adds the features that this program's backups use and the repository lacks: one made by an
     /// older program. From then on that program refuses the repository, by the feature's name.
     pub fn add_features(&self, session: SessionId) -> Result<()> {
-        write_features(self.backend(), self.id(), session)
+        write_features(self.backend(), &self.features, self.id(), session)
     }
 
     /// Creates a record under `key`. An object of the same name is an error unless its bytes are
@@ -206,9 +209,12 @@ impl Repository {
         session: SessionId,
         body: &[u8],
     ) -> Result<()> {
-        let header = Header::new(kind, 0, self.id(), session);
-        let bytes = seal_record(&header, body);
-        match self.backend.put_new(key, &[&bytes]) {
+        let bytes = seal_record(&Header::new(kind, 0, self.id(), session), body);
+        self.create_sealed(key, &bytes)
+    }
+
+    fn create_sealed(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        match self.backend.put_new(key, &[bytes]) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let stored = self.backend.get(key, RECORD_BYTES_MAX)?;
                 if stored == bytes { Ok(()) } else { Err(error) }
@@ -246,6 +252,16 @@ impl Repository {
         let record = self.open_snapshot(session, &bytes)?;
         self.records.put(session, &bytes);
         Ok(record)
+    }
+
+    /// Creates the record of a snapshot, and keeps a copy of it on this host. Fails as
+    /// [`Repository::create_record`].
+    pub fn create_snapshot(&self, session: SessionId, body: &[u8]) -> Result<()> {
+        let header = Header::new(ObjectKind::Snapshot, 0, self.id(), session);
+        let bytes = seal_record(&header, body);
+        self.create_sealed(&Key::Snapshot(session), &bytes)?;
+        self.records.put(session, &bytes);
+        Ok(())
     }
 
     /// Reads records of snapshots from the repository from here on, also those this host has kept.
@@ -445,14 +461,13 @@ impl Repository {
     }
 }
 
-/// Writes the features that are not there yet.
+/// Writes the features that are not there yet; `present` are known to be.
 fn write_features(
     backend: &dyn Backend,
+    present: &[String],
     repository: RepositoryId,
     session: SessionId,
 ) -> Result<()> {
-    let mut present = Vec::new();
-    backend.list(Space::Features, &mut |object| present.push(object.name))?;
     for feature in KNOWN_FEATURES {
         let key = Key::Feature(feature.name.to_owned());
         if present.contains(&key.to_string()) {
@@ -536,18 +551,21 @@ pub fn read_config(backend: &dyn Backend) -> Result<Config> {
     Ok(config)
 }
 
-/// Fails with `Unsupported` when the repository requires a feature this program does not know.
-/// Asked at open, and again right before a commit.
-pub fn check_features(backend: &dyn Backend) -> Result<()> {
-    let mut unknown = None;
+/// Returns the features of a repository, by their objects' names.
+///
+/// Fails with `Unsupported` when it requires one that this program does not know. Asked at open, and
+/// again right before a commit.
+pub fn check_features(backend: &dyn Backend) -> Result<Vec<String>> {
+    let (mut known, mut unknown) = (Vec::new(), None);
     backend.list(Space::Features, &mut |object| {
         let name = object.name.trim_start_matches("features/");
-        if !KNOWN_FEATURES.iter().any(|feature| feature.name == name) {
-            unknown = Some(object.name);
+        match KNOWN_FEATURES.iter().any(|feature| feature.name == name) {
+            true => known.push(object.name),
+            false => unknown = Some(object.name),
         }
     })?;
     match unknown {
-        None => Ok(()),
+        None => Ok(known),
         Some(name) => Err(Error::new(
             ErrorKind::Unsupported,
             name,

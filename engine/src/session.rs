@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
         check_features(self.repository.backend())?;
         let key = Key::Snapshot(self.id);
         let body = to_json(snapshot);
-        match self.repository.create_record(&key, ObjectKind::Snapshot, self.id, &body) {
+        match self.repository.create_snapshot(self.id, &body) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Error::new(
                 ErrorKind::Locked,
                 key.to_string(),

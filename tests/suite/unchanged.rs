@@ -80,7 +80,6 @@ fn an_unchanged_source_stores_a_snapshot_and_nothing_else() {
             call(Verb::Get, "config".to_owned()),
             list("features"),
             call(Verb::Put, format!("leases/{id}")),
-            list("features"),
             list("doomed"),
             list("index"),
             list("packs"),

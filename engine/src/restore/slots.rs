@@ -17,7 +17,8 @@ use super::window::Windows;
 use crate::columnstore::segment::SLOT_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, FindingKind};
-use crate::id::ChunkId;
+use crate::format::ChunkKind;
+use crate::id::{ChunkId, PackId};
 use crate::recipe::{Part, Rebuilt, SlotParts};
 
 /// Unpacked bytes of the slots that are begun at once; two windows may be under way.
@@ -72,10 +73,17 @@ impl Windows<'_> {
         let begin = |(id, length, uses)| self.begin_slot(id, length, uses);
         let begun: Vec<Result<Option<Arc<Slot>>>> =
             self.pool.install(|| slots.wanted.into_par_iter().map(begin).collect());
-        let mut batches: Vec<Vec<Arc<Slot>>> = Vec::new();
-        let mut bytes = 0;
+        let mut placed = Vec::with_capacity(begun.len());
         for slot in begun {
             let Some(slot) = slot? else { continue };
+            placed.push((self.first_block(&slot)?, slot));
+        }
+        // Slots that several threads of a backup stored at once lie among each other: together they
+        // are read in few long stretches, one file after the other in many short ones.
+        placed.sort_by_key(|(place, _)| *place);
+        let mut batches: Vec<Vec<Arc<Slot>>> = Vec::new();
+        let mut bytes = 0;
+        for (_, slot) in placed {
             let more = slot.parts.bytes();
             match batches.last_mut().filter(|_| bytes + more <= BATCH_BYTES) {
                 Some(batch) => batch.push(slot),
@@ -87,6 +95,13 @@ impl Windows<'_> {
             bytes += more;
         }
         Ok(batches)
+    }
+
+    /// Returns where the first of a slot's blocks is stored, if it is.
+    fn first_block(&self, slot: &Slot) -> Result<Option<(PackId, u32)>> {
+        let Some(first) = slot.parts.parts().first() else { return Ok(None) };
+        let location = self.repository.index().find(first.chunk, ChunkKind::Data)?;
+        Ok(location.map(|location| (location.pack, location.offset)))
     }
 
     fn begin_slot(&self, id: ChunkId, length: u32, uses: Vec<Use>) -> Result<Option<Arc<Slot>>> {
