@@ -26,7 +26,7 @@ pub const HEADING: &str = "Repositories in S3 buckets (docs/S3.md)";
 #[cfg_attr(not(feature = "s3"), allow(dead_code))]
 #[command(next_help_heading = HEADING)]
 pub struct S3Args {
-    /// The store, as http(s)://HOST[:PORT], where it is not AWS
+    /// The store, where it is not AWS: http(s)://HOST, with :PORT where it needs one
     #[arg(long, global = true, value_name = "URL", hide_short_help = true,
           value_parser = location::endpoint)]
     s3_endpoint: Option<String>,
@@ -120,9 +120,9 @@ pub struct S3Args {
 pub enum AddressingAs {
     /// In the host's name at AWS, in the path with an endpoint, and where it has a dot under TLS
     Auto,
-    /// In the path: https://ENDPOINT/BUCKET/KEY
+    /// In the path: ENDPOINT/BUCKET/KEY
     Path,
-    /// In the host's name: https://BUCKET.ENDPOINT/KEY
+    /// In the host's name: BUCKET.ENDPOINT/KEY
     Virtual,
 }
 
