@@ -152,6 +152,7 @@ fuzz_target!(|input: (Vec<Edit>, Vec<Edit>, u8)| {
         pack_bytes: 8192,
         now: "2026-01-01T00:00:00Z".into(),
         program: "fuzz".into(),
+        store: Default::default(),
     };
     Repository::create(&*memory, &options).unwrap();
     apply(source.path(), &mut files, &first);
