@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "s3")]
+use colvault_engine::backend::S3Backend;
 use colvault_engine::backend::{Backend, LocalBackend};
-#[cfg(feature = "s3")]
-use colvault_engine::backend::{CreateOnly, S3Backend};
 use colvault_engine::error::{Error, ErrorKind};
-#[cfg(feature = "s3")]
-use colvault_engine::format::config::ObjectLockMode;
 use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts};
 #[cfg(feature = "s3")]
 use colvault_engine::lock::days_of_new;
 use colvault_engine::repository::read_config;
 #[cfg(feature = "s3")]
-use colvault_engine::s3client::{BucketLock, LockMode};
+use colvault_engine::s3client::BucketLock;
 
 use crate::exit::Failure;
 use crate::settings::{Location, Settings};
@@ -110,10 +108,7 @@ impl Store {
             Store::Directory(_) => Ok(CreateOnlyFact::Kept),
             #[cfg(feature = "s3")]
             Store::Bucket(backend) => {
-                Ok(match backend.probe_create_only().map_err(|error| self.explain(error))? {
-                    CreateOnly::Kept => CreateOnlyFact::Kept,
-                    CreateOnly::Ignored => CreateOnlyFact::Ignored,
-                })
+                backend.probe_create_only().map_err(|error| self.explain(error))
             }
         }
     }
@@ -141,17 +136,8 @@ impl Store {
             }
             #[cfg(feature = "s3")]
             Store::Bucket(backend) => {
-                backend.set_create_only(match facts.create_only {
-                    CreateOnlyFact::Kept => CreateOnly::Kept,
-                    CreateOnlyFact::Ignored => CreateOnly::Ignored,
-                });
-                backend.set_lock(facts.object_lock.map(|lock| {
-                    let mode = match lock.mode {
-                        ObjectLockMode::Governance => LockMode::Governance,
-                        ObjectLockMode::Compliance => LockMode::Compliance,
-                    };
-                    (mode, days_of_new(lock.days))
-                }));
+                backend.set_create_only(facts.create_only);
+                backend.set_lock(facts.object_lock.map(|lock| (lock.mode, days_of_new(lock.days))));
             }
         }
     }
@@ -173,10 +159,6 @@ fn lock_of(
         }
         (Some(_), Err(error)) => Err(error),
         (None, Ok(BucketLock { is_enabled: true, default: Some((mode, days)) })) => {
-            let mode = match mode {
-                LockMode::Governance => ObjectLockMode::Governance,
-                LockMode::Compliance => ObjectLockMode::Compliance,
-            };
             Ok(Some(ObjectLock { mode, days }))
         }
         // Nobody asked, and who may not ask the bucket does not have to.
@@ -186,13 +168,15 @@ fn lock_of(
 
 #[cfg(all(test, feature = "s3"))]
 mod tests {
+    use colvault_engine::format::config::ObjectLockMode;
+
     use super::*;
 
     #[test]
     fn objects_are_locked_as_asked_or_as_the_bucket_does() {
         let asked = Some(ObjectLock { mode: ObjectLockMode::Compliance, days: 3 });
         let by_itself = Some(ObjectLock { mode: ObjectLockMode::Governance, days: 30 });
-        let default = Some((LockMode::Governance, 30));
+        let default = Some((ObjectLockMode::Governance, 30));
         let none = BucketLock::default();
         let able = BucketLock { is_enabled: true, default: None };
         let locks = BucketLock { is_enabled: true, default };

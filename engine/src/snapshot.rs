@@ -1,7 +1,6 @@
 //! Snapshots: listing them, and choosing one by what a user types.
 
-use crate::backend::for_each_read;
-use crate::backend::{Key, Space};
+use crate::backend::{Key, Space, for_each_read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::config::from_json;

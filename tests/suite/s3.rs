@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use colvault_engine::backend::{Backend, CreateOnly, Key, S3Backend};
+use colvault_engine::backend::{Backend, Key, S3Backend};
 use colvault_engine::error::ErrorKind;
+use colvault_engine::format::config::CreateOnlyFact;
 use colvault_engine::s3client::S3Options;
 use colvault_engine::testing::trees::write_tree;
 
@@ -170,14 +171,14 @@ fn a_store_that_ignores_conditions_is_found_out() {
     assert_equal(&expected, &job.restored("back"), Leave::default(), "from a kind store");
 
     let backend = bucket.backend();
-    assert_eq!(backend.probe_create_only().unwrap(), CreateOnly::Ignored);
+    assert_eq!(backend.probe_create_only().unwrap(), CreateOnlyFact::Ignored);
     let key = Key::Feature("x".to_owned());
     backend.put_new(&key, &[b"first"]).unwrap();
-    backend.set_create_only(CreateOnly::Ignored);
+    backend.set_create_only(CreateOnlyFact::Ignored);
     let second = backend.put_new(&key, &[b"second"]).unwrap_err();
     assert_eq!(second.kind(), ErrorKind::AlreadyExists);
     assert_eq!(backend.get(&key, 99).unwrap(), b"first");
-    assert_eq!(Bucket::new().backend().probe_create_only().unwrap(), CreateOnly::Kept);
+    assert_eq!(Bucket::new().backend().probe_create_only().unwrap(), CreateOnlyFact::Kept);
 }
 
 /// Catches hosts that wait for each other, chunks that are claimed by one and missing in the other's

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use colvault_engine::backend::{Backend, Key, S3Backend};
+use colvault_engine::format::config::ObjectLockMode;
 use colvault_engine::id::{PackId, SessionId};
-use colvault_engine::s3client::LockMode;
 use colvault_engine::testing::trees::write_tree;
 
 use crate::support::s3::{
@@ -211,7 +211,7 @@ fn locked_objects_stay() {
     assert!(locked >= 5, "{locked}");
 
     let backend = backend(&bucket);
-    backend.set_lock(Some((LockMode::Governance, 2)));
+    backend.set_lock(Some((ObjectLockMode::Governance, 2)));
     let key = Key::Pack(PackId([1; 32]));
     backend.put_new(&key, &[b"pack"]).unwrap();
     let first = backend.locked_until(&key).unwrap().unwrap();

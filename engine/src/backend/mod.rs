@@ -25,7 +25,7 @@ pub use key::{Key, Space};
 pub use local::LocalBackend;
 pub use memory::MemoryBackend;
 #[cfg(feature = "s3")]
-pub use s3::{CreateOnly, Hidden, S3Backend};
+pub use s3::{Hidden, S3Backend};
 pub use several::for_each_read;
 
 /// An object as a listing shows it.

@@ -12,21 +12,13 @@ use std::time::SystemTime;
 use super::local::{too_long, too_short};
 use super::{Backend, Key, Listed, Space};
 use crate::error::{ErrorKind, Result};
+use crate::format::config::{CreateOnlyFact, ObjectLockMode};
 use crate::id::{SessionId, random};
-use crate::s3client::{BucketLock, Client, Content, Creation, LockMode, S3Options, days_from_now};
+use crate::s3client::{BucketLock, Client, Content, Creation, S3Options, days_from_now};
 use crate::traffic::Traffic;
 
 /// Objects of no meaning, for finding out what a store does.
 const PROBES: &str = "probes";
-
-/// What a store makes of a create of a name that is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateOnly {
-    /// It refuses.
-    Kept,
-    /// It replaces the object, or does not know how to be asked.
-    Ignored,
-}
 
 /// Why a read does not find an object as it was made, in a bucket that keeps versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +40,7 @@ pub struct S3Backend {
     client: Client,
     asks_first: AtomicBool,
     /// How long new objects may not be deleted.
-    lock: RwLock<Option<(LockMode, u32)>>,
+    lock: RwLock<Option<(ObjectLockMode, u32)>>,
     cleaned_up: AtomicBool,
 }
 
@@ -74,19 +66,19 @@ impl S3Backend {
     }
 
     /// Creates an object of a random name twice and deletes it, to see what the store does.
-    pub fn probe_create_only(&self) -> Result<CreateOnly> {
+    pub fn probe_create_only(&self) -> Result<CreateOnlyFact> {
         let name = format!("{PROBES}/{}", SessionId(random()));
         let creation = Creation::default();
         let probed = match self.client.put_new(&name, &[b"first"], &creation) {
             // Some stores do not know the header and say so.
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 let plain = Creation { asks_first: true, ..creation };
-                self.client.put_new(&name, &[b"first"], &plain).map(|()| CreateOnly::Ignored)
+                self.client.put_new(&name, &[b"first"], &plain).map(|()| CreateOnlyFact::Ignored)
             }
             Err(error) => Err(error),
             Ok(()) => match self.client.put_new(&name, &[b"second"], &creation) {
-                Ok(()) => Ok(CreateOnly::Ignored),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(CreateOnly::Kept),
+                Ok(()) => Ok(CreateOnlyFact::Ignored),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(CreateOnlyFact::Kept),
                 Err(error) => Err(error),
             },
         };
@@ -95,13 +87,13 @@ impl S3Backend {
         probed
     }
 
-    /// Says what the store was found to do; [`CreateOnly::Kept`] unless said otherwise.
-    pub fn set_create_only(&self, create_only: CreateOnly) {
-        self.asks_first.store(create_only == CreateOnly::Ignored, Ordering::Relaxed);
+    /// Says what the store was found to do; [`CreateOnlyFact::Kept`] unless said otherwise.
+    pub fn set_create_only(&self, create_only: CreateOnlyFact) {
+        self.asks_first.store(create_only == CreateOnlyFact::Ignored, Ordering::Relaxed);
     }
 
     /// Says how many days new objects, but leases, may not be deleted.
-    pub fn set_lock(&self, lock: Option<(LockMode, u32)>) {
+    pub fn set_lock(&self, lock: Option<(ObjectLockMode, u32)>) {
         *self.lock.write().unwrap_or_else(std::sync::PoisonError::into_inner) = lock;
     }
 
@@ -175,12 +167,15 @@ impl S3Backend {
         self.client.bucket_lock()
     }
 
+    fn lock(&self) -> Option<(ObjectLockMode, u32)> {
+        *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn creation<'c>(&self, key: &Key, class: Option<&'c str>) -> Creation<'c> {
-        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_lease = matches!(key, Key::Lease(_));
         Creation {
             class,
-            lock: lock.filter(|_| !is_lease).map(|(mode, days)| (mode, days_from_now(days))),
+            lock: self.lock().filter(|_| !is_lease).map(|(mode, days)| (mode, days_from_now(days))),
             asks_first: self.asks_first.load(Ordering::Relaxed),
             replaces: false,
         }
@@ -195,6 +190,13 @@ fn whole(key: &Key, content: Content, bytes_max: u64) -> Result<Vec<u8>> {
     match content {
         Content::Bytes(bytes) => Ok(bytes),
         Content::OtherLength(found) => Err(too_long(key, found, bytes_max)),
+    }
+}
+
+fn part(key: &Key, offset: u64, length: usize, content: Content) -> Result<Vec<u8>> {
+    match content {
+        Content::Bytes(bytes) => Ok(bytes),
+        Content::OtherLength(found) => Err(too_short(key, offset, length, found)),
     }
 }
 
@@ -217,17 +219,11 @@ impl Backend for S3Backend {
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
-        match self.client.get_range(&key.to_string(), offset, length)? {
-            Content::Bytes(bytes) => Ok(bytes),
-            Content::OtherLength(found) => Err(too_short(key, offset, length, found)),
-        }
+        part(key, offset, length, self.client.get_range(&key.to_string(), offset, length)?)
     }
 
     fn get_up_to(&self, key: &Key, offset: u64, length: usize) -> Result<Vec<u8>> {
-        match self.client.get_up_to(&key.to_string(), offset, length)? {
-            Content::Bytes(bytes) => Ok(bytes),
-            Content::OtherLength(found) => Err(too_short(key, offset, length, found)),
-        }
+        part(key, offset, length, self.client.get_up_to(&key.to_string(), offset, length)?)
     }
 
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
@@ -267,8 +263,7 @@ impl Backend for S3Backend {
     }
 
     fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        let lock = *self.lock.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mode = lock.map_or(LockMode::Governance, |(mode, _)| mode);
+        let mode = self.lock().map_or(ObjectLockMode::Governance, |(mode, _)| mode);
         self.client.extend_lock(&key.to_string(), mode, until)
     }
 }

@@ -8,10 +8,10 @@ use aws_sdk_s3::types::{
 
 use super::action::Action;
 use super::customer_key;
-use super::options::LockMode;
 use super::put::with_customer_key;
 use super::request::{Asker, failed};
 use crate::error::{ErrorKind, Result};
+use crate::format::config::ObjectLockMode;
 
 /// What a bucket does with objects that say nothing themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct BucketLock {
     /// Whether objects can be locked: that is decided when a bucket is made.
     pub is_enabled: bool,
     /// For how many days objects are locked that do not say so themselves.
-    pub default: Option<(LockMode, u32)>,
+    pub default: Option<(ObjectLockMode, u32)>,
 }
 
 impl Asker {
@@ -43,13 +43,13 @@ impl Asker {
     pub(super) async fn extend_lock(
         &self,
         name: &str,
-        mode: LockMode,
+        mode: ObjectLockMode,
         until: SystemTime,
     ) -> Result<()> {
         let key = self.key(name);
         let mode = match mode {
-            LockMode::Governance => RetentionMode::Governance,
-            LockMode::Compliance => RetentionMode::Compliance,
+            ObjectLockMode::Governance => RetentionMode::Governance,
+            ObjectLockMode::Compliance => RetentionMode::Compliance,
         };
         let retention =
             ObjectLockRetention::builder().mode(mode).retain_until_date(until.into()).build();
@@ -86,8 +86,8 @@ impl Asker {
         let is_enabled = settings.object_lock_enabled == Some(ObjectLockEnabled::Enabled);
         let default = settings.rule.and_then(|rule| rule.default_retention).and_then(|found| {
             let mode = match found.mode? {
-                RetentionMode::Governance => LockMode::Governance,
-                RetentionMode::Compliance => LockMode::Compliance,
+                RetentionMode::Governance => ObjectLockMode::Governance,
+                RetentionMode::Compliance => ObjectLockMode::Compliance,
                 _ => return None,
             };
             let days = found.days.or_else(|| found.years?.checked_mul(365))?;

@@ -34,6 +34,7 @@ use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Error, Result};
+use crate::format::config::ObjectLockMode;
 use crate::traffic::Traffic;
 use customer_key::CustomerKey;
 use explain::Place;
@@ -42,7 +43,7 @@ use limit::{Pace, Permits};
 use list::Cursor;
 pub use lock::BucketLock;
 pub use options::{
-    Addressing, CONNECTIONS_DEFAULT, LockMode, Patience, Role, S3Options, ServerSideEncryption,
+    Addressing, CONNECTIONS_DEFAULT, Patience, Role, S3Options, ServerSideEncryption,
 };
 pub use put::Creation;
 use request::{Asker, Line};
@@ -226,7 +227,7 @@ impl Client {
     }
 
     /// Locks an object until `until`, which is not before the time it is locked to.
-    pub fn extend_lock(&self, name: &str, mode: LockMode, until: SystemTime) -> Result<()> {
+    pub fn extend_lock(&self, name: &str, mode: ObjectLockMode, until: SystemTime) -> Result<()> {
         self.wait(self.asker.extend_lock(name, mode, until))
     }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, StorageClass};
 
 use super::action::Action;
 use super::body::{between, length};
@@ -14,7 +14,6 @@ use super::list::Cursor;
 use super::put::{Creation, checksum, encryption, lock_mode, with_customer_key, with_settings};
 use super::request::{Asker, Outcome, failed};
 use crate::error::{Error, ErrorKind, Result};
-use aws_sdk_s3::types::StorageClass;
 
 /// The least a part has, but the last.
 const PART_BYTES: u64 = 16 << 20;

@@ -64,15 +64,6 @@ impl Default for Patience {
     }
 }
 
-/// Which objects are kept from being deleted or replaced, until when: S3 Object Lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockMode {
-    /// Who has the permission `s3:BypassGovernanceRetention` may delete all the same.
-    Governance,
-    /// Nobody may, the account's owner included.
-    Compliance,
-}
-
 /// What a connection to a bucket is made with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {

@@ -4,16 +4,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ObjectLockMode, ServerSideEncryption as Sse, StorageClass,
+    ChecksumAlgorithm, ObjectLockMode as AwsLockMode, ServerSideEncryption as Sse, StorageClass,
 };
 use aws_smithy_types::base64;
 
 use super::action::Action;
 use super::body::length;
 use super::failure::Failure;
-use super::options::{LockMode, ServerSideEncryption};
+use super::options::ServerSideEncryption;
 use super::request::{Asker, Outcome, failed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::config::ObjectLockMode;
 
 /// Above this, an object goes up in parts. Packs do not: one PUT of 64 MiB took the client 0.04 s of
 /// processor time, in four parts 0.055 s and six requests; four packs at once were as fast either way
@@ -26,7 +27,7 @@ pub struct Creation<'a> {
     /// Its storage class; the bucket's own when `None`.
     pub class: Option<&'a str>,
     /// Until when it may not be deleted.
-    pub lock: Option<(LockMode, SystemTime)>,
+    pub lock: Option<(ObjectLockMode, SystemTime)>,
     /// Whether the store is known to ignore that an object is only to be created.
     pub asks_first: bool,
     /// Whether an object of the name is replaced.
@@ -77,10 +78,10 @@ pub(super) fn encryption(asked: &ServerSideEncryption) -> (Option<Sse>, Option<S
     }
 }
 
-pub(super) fn lock_mode(mode: LockMode) -> ObjectLockMode {
+pub(super) fn lock_mode(mode: ObjectLockMode) -> AwsLockMode {
     match mode {
-        LockMode::Governance => ObjectLockMode::Governance,
-        LockMode::Compliance => ObjectLockMode::Compliance,
+        ObjectLockMode::Governance => AwsLockMode::Governance,
+        ObjectLockMode::Compliance => AwsLockMode::Compliance,
     }
 }
 
