@@ -182,9 +182,9 @@ fn verify(key: &Key, bytes: &[u8]) -> Result<()> {
     let expected = match key {
         Key::Pack(id) => return verify_hash(&object, id.0, bytes),
         Key::Index(id) => return verify_hash(&object, id.0, bytes),
-        Key::Config => [ObjectKind::Config, ObjectKind::Config],
-        Key::Feature(_) => [ObjectKind::Feature, ObjectKind::Feature],
-        Key::Snapshot(_) => [ObjectKind::Snapshot, ObjectKind::Tombstone],
+        Key::Config => &[ObjectKind::Config][..],
+        Key::Feature(_) => &[ObjectKind::Feature],
+        Key::Snapshot(_) => &[ObjectKind::Snapshot, ObjectKind::Tombstone],
         Key::Lease(_) | Key::Doomed(_) => return open_record(bytes, &object).map(drop),
     };
     let (header, _) = open_record(bytes, &object)?;

@@ -31,9 +31,21 @@ pub(super) enum Read<T> {
 impl Asker {
     /// Returns all bytes of an object, or its length where that is more than `bytes_max`.
     pub(super) async fn get(&self, name: &str, bytes_max: u64) -> Result<Read<Vec<u8>>> {
+        self.get_whole(Action::Get, name, None, bytes_max).await
+    }
+
+    /// As [`Asker::get`], of one version, or of the latest.
+    pub(super) async fn get_whole(
+        &self,
+        action: Action,
+        name: &str,
+        version: Option<&str>,
+        bytes_max: u64,
+    ) -> Result<Read<Vec<u8>>> {
         let key = self.key(name);
-        let outcome = self.ask(Action::Get, async |pulse| {
+        let outcome = self.ask(action, async |pulse| {
             let request = self.s3.get_object().bucket(&self.options.bucket).key(&key);
+            let request = request.set_version_id(version.map(str::to_owned));
             let request = with_customer_key!(request, self);
             let answer = Box::pin(request.send()).await.map_err(not_given)?;
             let announced = announced(answer.content_length)?;
@@ -42,7 +54,7 @@ impl Asker {
             }
             Ok(Read::Done(self.receive(answer.body, announced, pulse).await?))
         });
-        outcome.await.result.map_err(|failure| self.error(Action::Get, name, &failure))
+        outcome.await.result.map_err(|failure| self.error(action, name, &failure))
     }
 
     /// Returns `length` bytes from `offset`, or the object's length where it ends before; unless

@@ -1,15 +1,10 @@
 //! Versions of objects: what was deleted or replaced in a bucket that keeps them.
 
-use std::time::SystemTime;
-
-use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
 
 use super::action::Action;
-use super::customer_key;
-use super::get::{Read, announced};
+use super::get::Read;
 use super::list::{Cursor, PAGE, decode};
-use super::put::with_customer_key;
 use super::request::{Asker, failed};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,8 +19,6 @@ pub struct Version {
     pub is_latest: bool,
     /// Whether it only says that the object was deleted.
     pub is_deletion: bool,
-    /// When it came to be.
-    pub made: Option<SystemTime>,
 }
 
 /// A page of versions.
@@ -54,26 +47,24 @@ impl Asker {
         let page = page.map_err(|failure| self.error(Action::ListVersions, start, &failure))?;
         let is_encoded = page.encoding_type == Some(EncodingType::Url);
         let plain = |key: &str| if is_encoded { decode(key) } else { key.to_owned() };
-        let version =
-            |key: Option<&str>, id: Option<&str>, latest, made: Option<&DateTime>, gone| {
-                let key = plain(key?);
-                key.strip_prefix(&prefix)?;
-                Some(Version {
-                    name: key.strip_prefix(&self.options.prefix)?.to_owned(),
-                    version: id?.to_owned(),
-                    is_latest: latest == Some(true),
-                    is_deletion: gone,
-                    made: made.and_then(|made| SystemTime::try_from(*made).ok()),
-                })
-            };
-        let objects = page.versions().iter().filter_map(|found| {
-            let made = found.last_modified();
-            version(found.key(), found.version_id(), found.is_latest(), made, false)
-        });
-        let deletions = page.delete_markers().iter().filter_map(|found| {
-            let made = found.last_modified();
-            version(found.key(), found.version_id(), found.is_latest(), made, true)
-        });
+        let version = |key: Option<&str>, id: Option<&str>, latest, is_deletion| {
+            let key = plain(key?);
+            key.strip_prefix(&prefix)?;
+            Some(Version {
+                name: key.strip_prefix(&self.options.prefix)?.to_owned(),
+                version: id?.to_owned(),
+                is_latest: latest == Some(true),
+                is_deletion,
+            })
+        };
+        let objects = page
+            .versions()
+            .iter()
+            .filter_map(|found| version(found.key(), found.version_id(), found.is_latest(), false));
+        let deletions = page
+            .delete_markers()
+            .iter()
+            .filter_map(|found| version(found.key(), found.version_id(), found.is_latest(), true));
         let versions = objects.chain(deletions).collect();
         let next = match page.is_truncated {
             Some(true) => {
@@ -117,23 +108,6 @@ impl Asker {
             let object = format!("{}/{name}", self.place.location);
             return Err(Error::new(ErrorKind::NotFound, object, "no version of it is there"));
         };
-        self.get_version(&oldest, bytes_max).await
-    }
-
-    async fn get_version(&self, version: &Version, bytes_max: u64) -> Result<Read<Vec<u8>>> {
-        let key = self.key(&version.name);
-        let outcome = self.ask(Action::GetVersion, async |pulse| {
-            let request = self.s3.get_object().bucket(&self.options.bucket).key(&key);
-            let request = request.version_id(&version.version);
-            let request = with_customer_key!(request, self);
-            let answer = Box::pin(request.send()).await.map_err(failed)?;
-            let announced = announced(answer.content_length)?;
-            if announced > bytes_max {
-                return Ok(Read::Length(announced));
-            }
-            Ok(Read::Done(self.receive(answer.body, announced, pulse).await?))
-        });
-        let read = outcome.await.result;
-        read.map_err(|failure| self.error(Action::GetVersion, &version.name, &failure))
+        self.get_whole(Action::GetVersion, name, Some(&oldest.version), bytes_max).await
     }
 }
