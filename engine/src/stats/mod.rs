@@ -177,14 +177,6 @@ pub struct Occupied {
     pub unusable_packs: u64,
     /// What these take.
     pub unusable_pack_bytes: u64,
-    /// Index objects.
-    pub index_bytes: u64,
-    /// Snapshots and tombstones.
-    pub snapshot_bytes: u64,
-    /// Config, features, leases, doomed records.
-    pub record_bytes: u64,
-    /// Objects with names that are not this program's.
-    pub foreign_bytes: u64,
     /// Packs, usable or not.
     pub packs: u64,
     /// Those of them that no index object names. Their chunks are counted as what they are.
@@ -238,10 +230,10 @@ impl Occupied {
             + self.copies.stored_bytes
             + self.pack_overhead_bytes
             + self.unusable_pack_bytes
-            + self.index_bytes
-            + self.snapshot_bytes
-            + self.record_bytes
-            + self.foreign_bytes
+            + self.objects.indexes.bytes
+            + self.objects.snapshots.bytes
+            + self.objects.records.bytes
+            + self.objects.foreign.bytes
     }
 }
 
@@ -351,10 +343,6 @@ impl Stored {
             })?;
         }
         objects.records.add(backend.length(&Key::Config)?);
-        occupied.index_bytes = objects.indexes.bytes;
-        occupied.snapshot_bytes = objects.snapshots.bytes;
-        occupied.record_bytes = objects.records.bytes;
-        occupied.foreign_bytes = objects.foreign.bytes;
         occupied.packs = packs.len() as u64;
         occupied.pack_overhead_bytes = packs.values().sum();
         let mut stored = Stored { unusable: HashSet::new(), unindexed: Vec::new() };

@@ -411,10 +411,10 @@ fn occupied_lines(location: &str, occupied: &Occupied) -> Vec<String> {
         (occupied.copies.stored_bytes, "further copies", chunks(occupied.copies.chunks)),
         (occupied.pack_overhead_bytes, "headers and trailers of packs", packs(occupied.packs)),
         (occupied.unusable_pack_bytes, "packs that cannot be used", packs(occupied.unusable_packs)),
-        (occupied.index_bytes, "index objects", String::new()),
-        (occupied.snapshot_bytes, "snapshots", String::new()),
-        (occupied.record_bytes, "other records", String::new()),
-        (occupied.foreign_bytes, "objects that do not belong there", String::new()),
+        (occupied.objects.indexes.bytes, "index objects", String::new()),
+        (occupied.objects.snapshots.bytes, "snapshots", String::new()),
+        (occupied.objects.records.bytes, "other records", String::new()),
+        (occupied.objects.foreign.bytes, "objects that do not belong there", String::new()),
     ];
     for (taken, what, detail) in parts {
         if taken > 0 {
