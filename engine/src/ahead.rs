@@ -20,8 +20,39 @@ type Place = (PackId, u64);
 /// What was read of a stretch; held locked while somebody reads it.
 type Stretch = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
-/// Stretches of packs, those used last.
+/// Reads single chunks out of longer stretches of packs.
 pub struct ReadAhead {
+    meta: Stretches,
+    data: Stretches,
+}
+
+impl Default for ReadAhead {
+    fn default() -> Self {
+        // What one command wants of meta packs is mostly all of a stretch; of data it is a file here and
+        // there.
+        ReadAhead { meta: Stretches::new(4 << 20, 12), data: Stretches::new(512 << 10, 32) }
+    }
+}
+
+impl ReadAhead {
+    /// Returns the stored bytes at a place in a pack of chunks of a kind.
+    ///
+    /// Fails as [`Backend::get_range`].
+    pub fn read(
+        &self,
+        backend: &dyn Backend,
+        kind: ChunkKind,
+        location: &Location,
+    ) -> Result<Vec<u8>> {
+        match kind {
+            ChunkKind::Meta => self.meta.read(backend, location),
+            ChunkKind::Data => self.data.read(backend, location),
+        }
+    }
+}
+
+/// Stretches of packs, those used last.
+struct Stretches {
     /// Bytes of a stretch: packs are thought of as rows of these, so that no two overlap.
     bytes: u64,
     /// Stretches that are kept.
@@ -29,21 +60,12 @@ pub struct ReadAhead {
     kept: Mutex<VecDeque<(Place, Stretch)>>,
 }
 
-impl ReadAhead {
-    /// For chunks of one kind. What one command wants of meta packs is mostly all of a stretch; of data
-    /// it is a file here and there.
-    pub fn new(kind: ChunkKind) -> Self {
-        let (bytes, most) = match kind {
-            ChunkKind::Meta => (4 << 20, 12),
-            ChunkKind::Data => (512 << 10, 32),
-        };
-        ReadAhead { bytes, most, kept: Mutex::default() }
+impl Stretches {
+    fn new(bytes: u64, most: usize) -> Self {
+        Stretches { bytes, most, kept: Mutex::default() }
     }
 
-    /// Returns the stored bytes at a place.
-    ///
-    /// Fails as [`Backend::get_range`].
-    pub fn read(&self, backend: &dyn Backend, location: &Location) -> Result<Vec<u8>> {
+    fn read(&self, backend: &dyn Backend, location: &Location) -> Result<Vec<u8>> {
         let length = location.stored_length as usize;
         let mut bytes = Vec::new();
         let mut at = u64::from(location.offset);

@@ -55,7 +55,7 @@ pub struct Repository {
     /// The features that were there when it was opened.
     features: Vec<String>,
     /// What single chunks are read from, where each read waits for a store.
-    stretches: Option<[ReadAhead; 2]>,
+    ahead: Option<ReadAhead>,
     /// Records of snapshots that were read before.
     records: RecordCache,
     /// Whether packs without an index object were looked for; held while they are, so that every
@@ -131,7 +131,7 @@ impl Repository {
         let is_far = backend.reads_at_once().is_some();
         let directory = index.cache_path().and_then(|path| path.parent().map(Path::to_owned));
         Ok(Repository {
-            stretches: is_far.then(|| [ChunkKind::Meta, ChunkKind::Data].map(ReadAhead::new)),
+            ahead: is_far.then(ReadAhead::default),
             records: RecordCache::new(directory.filter(|_| is_far)),
             backend,
             config,
@@ -349,10 +349,8 @@ impl Repository {
         self.find(id, kind)?;
         for location in self.index.locations(id, kind)? {
             let (offset, length) = (location.offset.into(), location.stored_length as usize);
-            let stored = match &self.stretches {
-                Some(ahead) => {
-                    ahead[usize::from(kind == ChunkKind::Data)].read(&*self.backend, &location)
-                }
+            let stored = match &self.ahead {
+                Some(ahead) => ahead.read(&*self.backend, kind, &location),
                 None => self.backend.get_range(&Key::Pack(location.pack), offset, length),
             };
             match stored.and_then(|stored| open(&stored, &location)) {
