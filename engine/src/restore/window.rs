@@ -36,6 +36,8 @@ const CHUNKS_MAX: usize = 16_384;
 const SLOT_CHUNKS: usize = 32;
 /// Windows under way at once.
 const WINDOWS: usize = 2;
+/// Stretches of 4 MiB that were read ahead from a store and wait to be written.
+const STRETCHES_MAX: usize = 16;
 /// Files at least this long are allocated before they are written.
 const ALLOCATE_BYTES_MIN: u64 = 1 << 20;
 
@@ -365,13 +367,18 @@ impl<'a> Windows<'a> {
             reads.into_iter().for_each(|stretch| write(stretch, None));
             return Ok(());
         }
-        // By threads that wait, so that those of the pool need not. A window is no more than a few
-        // dozen MiB of slots, and the next one begins when that before the last is written.
+        // By threads that wait, so that those of the pool need not. What is read and not yet written is
+        // no more than some stretches, however large the window.
+        let mut to_come = reads.len();
         let read = |stretch: Vec<Job>| {
             let bytes = self.check().ok().and_then(|()| self.read_stretch(&stretch));
             (stretch, bytes)
         };
         for_each_read(backend, reads, read, |(stretch, bytes)| {
+            to_come -= 1;
+            let under_way = lock(&self.under_way);
+            let waits = |_: &mut usize| left.load(Ordering::Acquire) > to_come + STRETCHES_MAX;
+            drop(self.ended.wait_while(under_way, waits).unwrap_or_else(PoisonError::into_inner));
             write(stretch, Some(bytes));
             Ok(())
         })
@@ -481,10 +488,10 @@ impl Drop for ReadEnd<'_, '_> {
             let problem = "the program failed while it wrote; this is a fault of its own";
             self.windows.fail(Error::new(ErrorKind::Io, "thread", problem));
         }
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            *lock(&self.windows.under_way) -= 1;
-            self.windows.ended.notify_one();
-        }
+        // Under the lock, so that who waits for it does not miss it.
+        let mut under_way = lock(&self.windows.under_way);
+        *under_way -= usize::from(self.left.fetch_sub(1, Ordering::AcqRel) == 1);
+        self.windows.ended.notify_one();
     }
 }
 
