@@ -118,7 +118,10 @@ impl Store {
     /// Fails with `Refused` when they are to be locked and the bucket cannot.
     pub fn lock(&self, asked: Option<ObjectLock>) -> Result<Option<ObjectLock>, Failure> {
         match self {
-            Store::Directory(_) => Ok(None),
+            Store::Directory(_) => {
+                let _ = asked;
+                Ok(None)
+            }
             #[cfg(feature = "s3")]
             Store::Bucket(backend) => lock_of(asked, backend.bucket_lock(), backend.location())
                 .map_err(|error| match error.kind() {

@@ -6,7 +6,9 @@ use super::super::Locked;
 #[cfg(feature = "s3")]
 use super::super::Undeleted;
 use super::Text;
-use crate::units::{bytes, count, counted, local_time, utc_time};
+#[cfg(feature = "s3")]
+use crate::units::count;
+use crate::units::{bytes, counted, local_time, utc_time};
 
 impl Text {
     pub(super) fn show_locked(&self, locked: &Locked<'_>) {
