@@ -6,30 +6,25 @@
 //! is bound to its slot by its checksum; that it leads to the slot is seen by following it, which is
 //! done for every recipe when all data is read: a sample of the packs verifies their chunks alone.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+mod packs;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::backend::{Key, Space};
-use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
-use crate::format::index::IndexedPack;
 use crate::format::manifest::{Entry, Node, compare_paths};
-use crate::format::pack::{Place, with_offsets};
-use crate::format::recipe::CODEC_RECIPE;
 use crate::format::snapshot::{Counts, SnapshotState};
 use crate::format::text::encode;
-use crate::id::{ChunkId, PackId, hash_stored};
-use crate::index::{KnownPack, Location};
+use crate::id::{ChunkId, PackId};
+use crate::index::KnownPack;
 use crate::manifest::MetaReader;
 use crate::packer::{Pack, Packer};
 use crate::progress::{Cancel, Event, Observer};
-use crate::recipe::{Rebuilt, SlotParts, rebuild, refuse_unknown_packers};
+use crate::recipe::{SlotParts, refuse_unknown_packers};
 use crate::repository::Repository;
 use crate::snapshot::{self, Named};
 
@@ -109,10 +104,6 @@ pub fn check(
         observer.event(Event::Stage("reading packs"));
         checker.read_packs(&packs)?;
     }
-    if checker.reads_all() {
-        observer.event(Event::Stage("packing slots"));
-        checker.pack_slots()?;
-    }
     Ok(checker.report)
 }
 
@@ -138,12 +129,6 @@ struct SeenSlot {
     id: ChunkId,
     length: u32,
     path: Arc<str>,
-}
-
-thread_local! {
-    /// What a thread keeps from slot to slot: fresh memory costs page faults.
-    static KEPT: RefCell<(Decompressor, Vec<u8>)> =
-        RefCell::new((Decompressor::new(), Vec::new()));
 }
 
 /// What a manifest chunk holds.
@@ -521,107 +506,6 @@ impl Checker<'_> {
     fn reads_all(&self) -> bool {
         self.options.read_data_percent.is_some_and(|percent| percent >= 100.0)
     }
-
-    fn pool(&self, threads: usize) -> Result<rayon::ThreadPool> {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|error| {
-            Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
-        })
-    }
-
-    /// Packs every slot again that was seen, as a restore would. Chunks are read a second time, slot
-    /// by slot in the order of files, so memory holds one slot for each thread.
-    fn pack_slots(&mut self) -> Result<()> {
-        let slots = std::mem::take(&mut self.slots);
-        let bytes = slots.iter().map(|slot| u64::from(slot.length)).sum();
-        self.observer.event(Event::Expected { entries: slots.len() as u64, bytes });
-        let (repository, options, observer) = (self.repository, self.options, self.observer);
-        let pack = |slot: &SeenSlot| {
-            options.cancel.check()?;
-            let finding = pack_slot(repository, options.packers, slot)?;
-            observer.event(Event::Done { entries: 1, bytes: slot.length.into() });
-            Ok(finding)
-        };
-        let packed: Vec<Result<Option<Finding>>> =
-            self.pool(options.threads)?.install(|| slots.par_iter().map(pack).collect());
-        for finding in packed {
-            self.report.slots_packed += 1;
-            finding?.into_iter().for_each(|finding| self.push(finding));
-        }
-        Ok(())
-    }
-
-    fn read_packs(&mut self, packs: &[KnownPack]) -> Result<()> {
-        let share = self.options.read_data_percent.unwrap_or(0.0).clamp(0.0, 100.0);
-        // A sample is at least one pack, spread evenly over them all from a random one on.
-        let wanted = (packs.len() as f64 * share / 100.0).ceil() as usize;
-        let start = usize::from(u16::from_le_bytes(crate::id::random()));
-        let sample: HashSet<usize> =
-            (0..wanted).map(|n| (start + n * packs.len() / wanted) % packs.len()).collect();
-        let whole = |n: usize| sample.contains(&n);
-        // Trailers are short: whoever reads them waits for the store.
-        let far = self.repository.backend().reads_at_once().filter(|_| wanted == 0);
-        let pool = self.pool(far.unwrap_or(self.options.threads))?;
-        let chosen: Vec<(&KnownPack, bool)> = packs
-            .iter()
-            .enumerate()
-            .map(|(n, pack)| (pack, whole(n)))
-            .filter(|(_, whole)| *whole || self.options.read_trailers)
-            .collect();
-        let bytes = chosen.iter().filter(|(_, whole)| *whole).map(|(pack, _)| pack.bytes).sum();
-        self.observer.event(Event::Expected { entries: chosen.len() as u64, bytes });
-        let (repository, cancel, observer) = (self.repository, &self.options.cancel, self.observer);
-        let results: Vec<Result<PackRead>> = pool.install(|| {
-            chosen
-                .par_iter()
-                .map(|(pack, whole)| {
-                    cancel.check()?;
-                    let read = read_pack(repository, pack, *whole)?;
-                    observer.event(Event::Done { entries: 1, bytes: read.bytes });
-                    Ok(read)
-                })
-                .collect()
-        });
-        for result in results {
-            let read = result?;
-            self.report.bytes_read += read.bytes;
-            self.report.packs_read += u64::from(read.whole);
-            read.findings.into_iter().for_each(|finding| self.push(finding));
-        }
-        Ok(())
-    }
-}
-
-/// Packs a slot again; returns what is wrong with it.
-fn pack_slot(
-    repository: &Repository,
-    packers: &dyn Pack,
-    slot: &SeenSlot,
-) -> Result<Option<Finding>> {
-    let SeenSlot { id, length, path } = slot;
-    let packed = repository.read_recipe(*id, *length).and_then(|recipe| {
-        KEPT.with_borrow_mut(|(decompressor, out)| {
-            let fetch = &mut |chunk, raw: &mut [u8]| {
-                repository.read_chunk_into(chunk, ChunkKind::Data, decompressor, raw)
-            };
-            rebuild(*id, &recipe, repository.id_key(), packers, fetch, out)
-        })
-    });
-    let (kind, detail) = match packed {
-        Ok(Rebuilt::Same) => return Ok(None),
-        Ok(Rebuilt::Otherwise(how)) => {
-            (FindingKind::SlotPackedOtherwise, format!("slot {id} is packed otherwise: {how}"))
-        }
-        Err(error) => {
-            let kind = match error.kind() {
-                ErrorKind::NotFound => FindingKind::MissingChunk,
-                ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
-                ErrorKind::Unsupported => FindingKind::UnknownPacker,
-                _ => return Err(error),
-            };
-            (kind, format!("slot {id} of {length} bytes cannot be made: {error}"))
-        }
-    };
-    Ok(Some(Finding::new(kind, &**path, detail)))
 }
 
 fn count(counts: &mut Counts, entry: &Entry) {
@@ -635,140 +519,4 @@ fn count(counts: &mut Counts, entry: &Entry) {
         Node::Symlink { .. } => counts.symlinks += 1,
         _ => counts.others += 1,
     }
-}
-
-struct PackRead {
-    bytes: u64,
-    whole: bool,
-    findings: Vec<Finding>,
-}
-
-/// Reads a pack's trailer, or all of it, and verifies what was read.
-fn read_pack(repository: &Repository, pack: &KnownPack, whole: bool) -> Result<PackRead> {
-    let key = Key::Pack(pack.id);
-    let object = key.to_string();
-    let mut read = PackRead { bytes: 0, whole, findings: Vec::new() };
-    let outcome = match whole {
-        true => read_whole(repository, pack, &mut read),
-        false => read_trailer(repository, pack, &mut read).map(drop),
-    };
-    let is_read = outcome.is_ok();
-    match outcome {
-        Ok(()) => {}
-        // What stands behind the error was not verified.
-        Err(error) => match error.kind() {
-            ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io | ErrorKind::Unsupported => {
-                read.findings.push(Finding::new(
-                    FindingKind::DamagedObject,
-                    object,
-                    error.repeat().problem().to_owned(),
-                ));
-            }
-            _ => return Err(error),
-        },
-    }
-    if whole && !is_read {
-        (read.whole, read.bytes) = (false, 0);
-    }
-    Ok(read)
-}
-
-fn read_trailer(
-    repository: &Repository,
-    pack: &KnownPack,
-    read: &mut PackRead,
-) -> Result<Vec<Place>> {
-    let found =
-        crate::pack::read_trailer(repository.backend(), pack.id, pack.bytes, repository.id())?;
-    read.bytes += crate::pack::trailer_bytes(found.places.len());
-    same_as_index(repository, pack, found, read)
-}
-
-/// Returns the places of a pack's trailer, which should be those of the index.
-fn same_as_index(
-    repository: &Repository,
-    pack: &KnownPack,
-    found: IndexedPack,
-    read: &mut PackRead,
-) -> Result<Vec<Place>> {
-    let object = Key::Pack(pack.id).to_string();
-    if found.kind != pack.kind {
-        return Err(Error::corrupt(
-            object,
-            format!("a {} expected, as the index says", pack.kind.pack().noun()),
-        ));
-    }
-    compare_with_index(repository, pack, &found.places, &object, read)?;
-    Ok(found.places)
-}
-
-/// Every chunk of a trailer is in the index, at this place.
-fn compare_with_index(
-    repository: &Repository,
-    pack: &KnownPack,
-    places: &[Place],
-    object: &str,
-    read: &mut PackRead,
-) -> Result<()> {
-    for (offset, place) in with_offsets(places) {
-        let wanted = Location {
-            pack: pack.id,
-            offset,
-            stored_length: place.stored_length,
-            raw_length: place.raw_length,
-        };
-        if !repository.index().locations(place.id, pack.kind)?.contains(&wanted) {
-            read.findings.push(Finding::new(
-                FindingKind::DamagedObject,
-                object,
-                format!("the index does not name chunk {} at byte {offset} of it", place.id),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) -> Result<()> {
-    let key = Key::Pack(pack.id);
-    let bytes = repository.backend().get(&key, pack.bytes)?;
-    if hash_stored(&[&bytes]) != pack.id.0 {
-        read.findings.push(Finding::new(
-            FindingKind::DamagedObject,
-            key.to_string(),
-            "the pack's bytes do not hash to its name",
-        ));
-    }
-    let found = crate::pack::trailer_of(&bytes, pack.id, repository.id())?;
-    let places = same_as_index(repository, pack, found, read)?;
-    read.bytes = pack.bytes;
-    let mut decompressor = Decompressor::new();
-    for (offset, place) in with_offsets(&places) {
-        let at = offset as usize;
-        let end = at + place.stored_length as usize;
-        let location = Location {
-            pack: pack.id,
-            offset,
-            stored_length: place.stored_length,
-            raw_length: place.raw_length,
-        };
-        let stored = bytes.get(at..end).unwrap_or_default();
-        let opened = match (pack.kind, stored.first()) {
-            (ChunkKind::Meta, Some(&CODEC_RECIPE)) => {
-                repository.open_recipe(place.id, stored, &location).map(drop)
-            }
-            _ => repository.open_chunk(place.id, stored, &location, &mut decompressor).map(drop),
-        };
-        match opened {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                read.findings.push(Finding::new(
-                    FindingKind::DamagedChunk,
-                    error.object().to_owned(),
-                    error.problem().to_owned(),
-                ));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
