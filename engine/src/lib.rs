@@ -40,6 +40,8 @@ pub mod pack;
 
 pub mod ahead;
 
+mod fetch;
+
 pub mod repository;
 
 #[cfg(feature = "s3")]

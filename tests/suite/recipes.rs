@@ -35,12 +35,12 @@ use crate::support::compare::{self, Leave, assert_equal};
 use crate::support::nights::{become_night, bundled};
 use crate::support::{PACK_BYTES, Store, quick, require_root, wait_until_not_racy};
 
-fn recipes(options: &mut BackupOptions) {
+pub fn recipes(options: &mut BackupOptions) {
     options.slots = Some(SlotForm::Recipe);
 }
 
 /// A generated deployment whose files have many slots.
-fn generated(codec: CodecChoice) -> TempDir {
+pub fn generated(codec: CodecChoice) -> TempDir {
     let root = quick();
     let options = CreateOptions {
         bytes: 24 << 20,

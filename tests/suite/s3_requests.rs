@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::num::NonZero;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use colvault_benches::generator::{CodecChoice, NightKind, NightOptions, night};
 use colvault_engine::backend::{Backend, S3Backend, Space};
 use colvault_engine::backup::Group;
+use colvault_engine::check::{CheckOptions, check};
 use colvault_engine::index::CachePlace;
-use colvault_engine::progress::NullObserver;
+use colvault_engine::packer::Packers;
+use colvault_engine::progress::{Cancel, NullObserver};
 use colvault_engine::testing::trees::{Random, write_tree};
 
+use crate::recipes::{generated, recipes};
 use crate::support::compare::{self, Leave, assert_equal};
 use crate::support::s3::{
     Answer, BUCKET, Bucket, Fault, Job, Rule, Seen, answering, counted, options,
@@ -160,6 +165,58 @@ fn a_restore_reads_no_byte_twice_whatever_the_latency() {
     }
     let most = bucket.proxy.at_once_max();
     assert!((2..=16).contains(&most), "{most} requests at once");
+}
+
+/// Catches slots that are read in many short pieces, or some of their blocks twice, because blocks of one
+/// lie in several packs; and a check that asks for everything a second time to pack slots again.
+#[test]
+fn slots_come_in_few_long_reads_and_no_byte_twice() {
+    let source = generated(CodecChoice::Snappy);
+    let place = quick();
+    let bucket = Bucket::new();
+    let store = store(&bucket, CachePlace::Directory(place.path().join("cache")));
+    let store = Store::create(store.backend, store.cache, PACK_BYTES);
+    store.backup_with(source.path(), recipes).unwrap();
+    // Values of many slots change, and a night stores the blocks that are new.
+    for (number, kind) in [(1, NightKind::Update), (2, NightKind::Append)] {
+        let threads = NonZero::new(2).unwrap();
+        let options = NightOptions { night: number, kind, share: 0.2, threads };
+        night(source.path(), &options).unwrap();
+        store.backup_with(source.path(), recipes).unwrap();
+    }
+    let expected = compare::read(source.path());
+    let stored: u64 = crate::support::s3::objects(&bucket.directory())
+        .iter()
+        .filter(|(name, _)| name.starts_with("packs/"))
+        .map(|(_, bytes)| bytes.len() as u64)
+        .sum();
+    let named = store.latest();
+    bucket.proxy.take();
+    store.restore(&named, &place.path().join("target"));
+    let seen = bucket.proxy.take();
+    assert_equal(&expected, &place.path().join("target"), Leave::default(), "restored");
+    let bytes = asked_once(&seen);
+    let packs = bucket.names("packs/").len();
+    let gets = counted(&seen)["GET packs"];
+    assert!(bytes <= stored, "{bytes} of {stored} bytes");
+    assert!(gets <= 4 * packs, "{gets} ranges of {packs} packs");
+
+    let repository = store.open().unwrap();
+    repository.load_index(&NullObserver).unwrap();
+    bucket.proxy.take();
+    let options = CheckOptions {
+        read_trailers: false,
+        read_data_percent: Some(100.0),
+        packers: &Packers,
+        threads: 2,
+        cancel: Cancel::default(),
+    };
+    let report = check(&repository, &options, &NullObserver).unwrap();
+    assert!(report.findings.is_empty() && report.slots_packed > 8, "{report:?}");
+    let seen = bucket.proxy.take();
+    let gets = seen.iter().filter(|seen| seen.class() == "GET packs");
+    let bytes: u64 = gets.map(|seen| seen.received).sum();
+    assert!(bytes * 2 < stored * 3, "{bytes} of {stored} bytes");
 }
 
 /// A store that holds a million objects and nothing else: pages of listings.

@@ -15,7 +15,7 @@ use crate::format::extent::Extent;
 use crate::format::recipe::{Recipe, UNPACKED_BYTES_MAX};
 use crate::id::{ChunkId, IdKey};
 use crate::packer::{Pack, Packer, unpack};
-pub use parts::{Buffers, Part, SlotParts};
+pub use parts::{Buffers, KeptPart, Part, SlotParts};
 
 /// What came of following a recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]

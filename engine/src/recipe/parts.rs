@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::extent::Extent;
 use crate::format::recipe::Recipe;
 use crate::id::{ChunkId, IdKey};
+use crate::index::Location;
 use crate::packer::Pack;
 
 /// Buffers that are kept; more are freed.
@@ -45,11 +46,23 @@ pub struct Part {
     at: usize,
 }
 
+/// A part that has come and is opened when the slot is packed.
+pub struct KeptPart {
+    /// Which.
+    pub part: Part,
+    /// Its stored bytes.
+    pub stored: Box<[u8]>,
+    /// Where they were stored.
+    pub location: Location,
+}
+
 /// What has come in of a slot.
 #[derive(Default)]
 struct Content {
-    /// Unpacked bytes, then padding; empty until the first part comes.
+    /// Unpacked bytes, then padding; empty until the first part is put.
     bytes: Vec<u8>,
+    /// Parts that came before.
+    kept: Vec<KeptPart>,
     /// Why it cannot be made.
     lost: Option<Error>,
 }
@@ -98,30 +111,54 @@ impl SlotParts {
 
     /// Puts the raw bytes of a part in their place. Returns whether it was the last.
     pub fn put(&self, part: &Part, raw: &[u8], buffers: &Buffers) -> bool {
-        if raw.len() != part.length as usize {
-            let problem = format!("{} raw bytes expected, found {}", part.length, raw.len());
-            return self.lose(part, &Error::corrupt(format!("chunk {}", part.chunk), problem));
-        }
-        {
-            let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-            if content.lost.is_none() {
-                if content.bytes.is_empty() {
-                    content.bytes = self.begin(buffers);
-                }
-                content.bytes[part.at..][..raw.len()].copy_from_slice(raw);
-            }
-        }
+        self.fill(part, raw, buffers);
         self.count_down()
     }
 
     /// Says that a part cannot be had. Returns whether it was the last.
     pub fn lose(&self, part: &Part, why: &Error) -> bool {
+        self.spoil(part, why);
+        self.count_down()
+    }
+
+    /// Keeps the stored bytes of a part while none has been put: they are less than the buffer of the
+    /// slot. Returns whether it was the last, or nothing where it is to be put now.
+    pub fn keep(&self, part: &Part, stored: &[u8], location: &Location) -> Option<bool> {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        if !content.bytes.is_empty() {
+            return None;
+        }
+        content.kept.push(KeptPart { part: *part, stored: stored.into(), location: *location });
+        drop(content);
+        Some(self.count_down())
+    }
+
+    /// Returns what was kept: when all parts have come, to be filled in before the slot is packed.
+    pub fn take_kept(&self) -> Vec<KeptPart> {
+        std::mem::take(&mut self.content.lock().unwrap_or_else(PoisonError::into_inner).kept)
+    }
+
+    /// Puts a part that was kept in its place.
+    pub fn fill(&self, part: &Part, raw: &[u8], buffers: &Buffers) {
+        if raw.len() != part.length as usize {
+            let problem = format!("{} raw bytes expected, found {}", part.length, raw.len());
+            return self.spoil(part, &Error::corrupt(format!("chunk {}", part.chunk), problem));
+        }
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        if content.lost.is_none() {
+            if content.bytes.is_empty() {
+                content.bytes = self.begin(buffers);
+            }
+            content.bytes[part.at..][..raw.len()].copy_from_slice(raw);
+        }
+    }
+
+    /// Says that a part that was kept cannot be had.
+    pub fn spoil(&self, part: &Part, why: &Error) {
         let problem = format!("its block at unpacked byte {} is lost: {why}", part.at);
         let error = Error::new(why.kind(), format!("recipe {}", self.id), problem);
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         content.lost.get_or_insert(error);
-        drop(content);
-        self.count_down()
     }
 
     /// Fills `out` with the packed slot, when all parts have come.
@@ -135,7 +172,7 @@ impl SlotParts {
         out: &mut Vec<u8>,
     ) -> Result<Rebuilt> {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        let Content { mut bytes, lost } = std::mem::take(&mut *content);
+        let Content { mut bytes, lost, .. } = std::mem::take(&mut *content);
         drop(content);
         let packed = match lost {
             Some(error) => Err(error),
@@ -176,6 +213,7 @@ mod tests {
     use super::*;
     use crate::columnstore::segment::SLOT_HEAD_BYTES;
     use crate::error::ErrorKind;
+    use crate::id::PackId;
     use crate::packer::{Packer, Packers};
 
     const KEY: IdKey = IdKey([3; 32]);
@@ -242,6 +280,54 @@ mod tests {
             assert_eq!(out, expected);
             buffers.give_back(vec![0xaa; 20_000]);
         }
+    }
+
+    /// Catches parts that are kept although the slot is begun, kept twice, or not counted, and one that
+    /// cannot be opened passed off as there.
+    #[test]
+    fn parts_are_kept_as_they_are_stored_until_the_first_is_put() {
+        let buffers = Buffers::default();
+        let (id, recipe, bytes, expected) = slot(5);
+        let location =
+            Location { pack: PackId([1; 32]), offset: 7, stored_length: 3, raw_length: 5000 };
+        for spoils in [false, true] {
+            let parts = SlotParts::new(id, recipe.clone()).unwrap();
+            let part = |n: usize| &parts.parts()[n];
+            assert_eq!(parts.keep(part(1), b"one", &location), Some(false));
+            assert!(!parts.put(part(0), &bytes[0], &buffers));
+            assert_eq!(parts.keep(part(2), b"two", &location), None, "the slot is begun");
+            assert!(parts.put(part(2), &bytes[2], &buffers), "the last one is told");
+            let kept = parts.take_kept();
+            let [KeptPart { part, stored, location: at }] = &kept[..] else {
+                panic!("one was kept")
+            };
+            assert_eq!(
+                (part.chunk, &**stored, *at),
+                (parts.parts()[1].chunk, &b"one"[..], location)
+            );
+            match spoils {
+                false => parts.fill(part, &bytes[1], &buffers),
+                true => parts.spoil(part, &Error::new(ErrorKind::Corrupt, "chunk", "torn")),
+            }
+            let mut out = Vec::new();
+            match parts.pack(&KEY, &Packers, &buffers, &mut out) {
+                Ok(Rebuilt::Same) if !spoils => assert_eq!(out, expected),
+                Err(error) if spoils => assert_eq!(error.kind(), ErrorKind::Corrupt),
+                other => panic!("{other:?}"),
+            }
+        }
+        // All of it was kept.
+        let parts = SlotParts::new(id, recipe).unwrap();
+        let kept = [0, 1, 2].map(|n| parts.keep(&parts.parts()[n], b"", &location));
+        assert_eq!(kept, [Some(false), Some(false), Some(true)]);
+        parts
+            .take_kept()
+            .iter()
+            .zip(&bytes)
+            .for_each(|(kept, raw)| parts.fill(&kept.part, raw, &buffers));
+        let mut out = Vec::new();
+        assert_eq!(parts.pack(&KEY, &Packers, &buffers, &mut out).unwrap(), Rebuilt::Same);
+        assert_eq!(out, expected);
     }
 
     /// Catches a slot that is made although a part was lost or has another length, and one that is

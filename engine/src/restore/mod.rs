@@ -12,6 +12,7 @@
 
 mod attributes;
 mod delta;
+mod order;
 mod plan;
 mod slots;
 mod stretch;
@@ -24,6 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::fetching;
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::extent::put_extents;
 use crate::format::manifest::{Entry, Node};
@@ -39,7 +41,7 @@ use crate::snapshot::Named;
 use attributes::Owners;
 pub use plan::{Select, Target, destinations};
 use target::TargetTree;
-use window::Windows;
+use window::{FileToWrite, Windows};
 
 /// What to restore, where to, and how.
 #[derive(Clone)]
@@ -127,47 +129,74 @@ pub fn restore(
     observer.event(Event::Expected { entries: needs.entries, bytes: needs.bytes });
     plan::refuse_without_space(&needs)?;
     let owners = Owners::new(options.numeric_ids);
+    let runs: Vec<ComponentRun<'_>> = destinations
+        .iter()
+        .map(|(component, destination)| ComponentRun {
+            repository,
+            component,
+            destination,
+            options,
+            observer,
+            owners: &owners,
+        })
+        .collect();
     if options.dry_run {
-        for (component, destination) in &destinations {
-            let run = ComponentRun {
-                repository,
-                component,
-                destination,
-                options,
-                observer,
-                owners: &owners,
-            };
-            if options.delta {
-                run.survey(&mut report)?;
-            }
-            if options.delta && destination.exists() {
-                report.files_deleted += delta::delete_extras(&run, snapshot)?;
+        for run in runs.iter().filter(|_| options.delta) {
+            run.survey(&mut report)?;
+            if run.destination.exists() {
+                report.files_deleted += delta::delete_extras(run, snapshot)?;
             }
         }
         return Ok(report);
     }
+    let on_the_way = write_content(&runs, &mut report)?;
+    // Nothing is deleted by a manifest that could not be read to its end.
+    let whole = report.findings.count(FindingKind::DamagedManifest) == 0
+        && report.findings.count(FindingKind::MissingChunk) == 0;
+    for (run, on_the_way) in runs.iter().zip(&on_the_way) {
+        if options.delta && whole {
+            report.files_deleted += delta::delete_extras(run, snapshot)?;
+        }
+        run.finish_directories(on_the_way, &mut report)?;
+        target::sync_file_system(run.destination)?;
+    }
+    Ok(report)
+}
+
+/// Directories of a component that were not selected but had to be made on the way to something that was.
+type OnTheWay = HashSet<Vec<u8>>;
+
+/// Creates everything but directories' attributes: of all components in one go, since what the same
+/// backup stored of them lies among each other.
+fn write_content(runs: &[ComponentRun<'_>], report: &mut RestoreReport) -> Result<Vec<OnTheWay>> {
+    let Some(first) = runs.first() else { return Ok(Vec::new()) };
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads.max(1))
+        .num_threads(first.options.threads.max(1))
         .thread_name(|n| format!("write-{n}"))
         .build()
         .map_err(|error| {
             Error::new(ErrorKind::Io, "threads", "cannot be started").caused_by(error)
         })?;
-    for (component, destination) in &destinations {
-        observer.event(Event::Stage(&component.name));
-        let run =
-            ComponentRun { repository, component, destination, options, observer, owners: &owners };
-        let on_the_way = run.write_content(&pool, &mut report)?;
-        // Nothing is deleted by a manifest that could not be read to its end.
-        let whole = report.findings.count(FindingKind::DamagedManifest) == 0
-            && report.findings.count(FindingKind::MissingChunk) == 0;
-        if options.delta && whole {
-            report.files_deleted += delta::delete_extras(&run, snapshot)?;
-        }
-        run.finish_directories(&on_the_way, &mut report)?;
-        target::sync_file_system(destination)?;
-    }
-    Ok(report)
+    let windows = Windows::new(first, &pool);
+    let to = &windows;
+    let on_the_way = pool.in_place_scope_fifo(|scope| {
+        let write = |reading, arrival| scope.spawn_fifo(move |_| to.put(reading, arrival));
+        fetching(first.repository.backend(), &|| to.goes_on(), &write, |fetcher| {
+            let mut filling = to.begin();
+            let mut on_the_way = Vec::with_capacity(runs.len());
+            for run in runs {
+                run.observer.event(Event::Stage(&run.component.name));
+                let mut add = |file, meta: &mut MetaReader<'_>| {
+                    to.add_file(&mut filling, file, meta, &fetcher)
+                };
+                on_the_way.push(run.write_content(&mut add, report)?);
+            }
+            to.run(filling, &fetcher)?;
+            Ok(on_the_way)
+        })
+    })?;
+    windows.finish(report)?;
+    Ok(on_the_way)
 }
 
 /// One component on its way to its destination.
@@ -230,40 +259,31 @@ impl ComponentRun<'_> {
         Ok(())
     }
 
-    /// Creates everything but directories' attributes. Returns directories that were not selected
-    /// but had to be made on the way to something that was.
+    /// Creates what a component has; `add_file` takes files that want content.
     fn write_content(
         &self,
-        pool: &rayon::ThreadPool,
+        add_file: &mut dyn FnMut(FileToWrite, &mut MetaReader<'_>) -> Result<()>,
         report: &mut RestoreReport,
-    ) -> Result<HashSet<Vec<u8>>> {
+    ) -> Result<OnTheWay> {
         let mut tree = TargetTree::open(self.destination)?;
         let mut links: HashMap<LinkGroup, Vec<u8>> = HashMap::new();
-        let windows = Windows::new(self, pool);
-        pool.in_place_scope_fifo(|scope| {
-            let mut filling = windows.begin();
-            let mut meta = MetaReader::new(self.repository);
-            let mut manifest = ManifestReader::new(self.repository, self.component);
-            while let Some(entry) = self.next_entry(&mut manifest, report)? {
-                self.options.cancel.check()?;
-                if !self.options.select.takes(self.component, &entry.path) {
+        let mut meta = MetaReader::new(self.repository);
+        let mut manifest = ManifestReader::new(self.repository, self.component);
+        while let Some(entry) = self.next_entry(&mut manifest, report)? {
+            self.options.cancel.check()?;
+            if !self.options.select.takes(self.component, &entry.path) {
+                continue;
+            }
+            if let Some(group) = link_group(&entry) {
+                if let Some(first) = links.get(&group) {
+                    tree.hard_link(first, &entry.path, self.options.delta)?;
+                    report.files_restored += 1;
                     continue;
                 }
-                if let Some(group) = link_group(&entry) {
-                    if let Some(first) = links.get(&group) {
-                        tree.hard_link(first, &entry.path, self.options.delta)?;
-                        report.files_restored += 1;
-                        continue;
-                    }
-                    links.insert(group, entry.path.clone());
-                }
-                self.create(&mut tree, &entry, report, &mut |file| {
-                    windows.add_file(&mut filling, file, &mut meta, scope)
-                })?;
+                links.insert(group, entry.path.clone());
             }
-            windows.run(filling, scope)
-        })?;
-        windows.finish(report)?;
+            self.create(&mut tree, &entry, report, &mut |file| add_file(file, &mut meta))?;
+        }
         Ok(tree.made_on_the_way())
     }
 
@@ -272,7 +292,7 @@ impl ComponentRun<'_> {
         tree: &mut TargetTree,
         entry: &Entry,
         report: &mut RestoreReport,
-        add_file: &mut dyn FnMut(window::FileToWrite) -> Result<()>,
+        add_file: &mut dyn FnMut(FileToWrite) -> Result<()>,
     ) -> Result<()> {
         let object = self.object(&entry.path);
         match &entry.node {
@@ -280,13 +300,7 @@ impl ComponentRun<'_> {
             Node::File { size, .. } => {
                 let (file, old_size) = tree.file(&entry.path, self.options.delta)?;
                 let path = object;
-                add_file(window::FileToWrite {
-                    file,
-                    path,
-                    entry: entry.clone(),
-                    size: *size,
-                    old_size,
-                })
+                add_file(FileToWrite { file, path, entry: entry.clone(), size: *size, old_size })
             }
             Node::Unreadable { size } => {
                 let detail = format!("its {size} bytes could not be read when it was backed up");
@@ -314,11 +328,7 @@ impl ComponentRun<'_> {
     }
 
     /// Gives directories their attributes; nothing changes in them any more.
-    fn finish_directories(
-        &self,
-        on_the_way: &HashSet<Vec<u8>>,
-        report: &mut RestoreReport,
-    ) -> Result<()> {
+    fn finish_directories(&self, on_the_way: &OnTheWay, report: &mut RestoreReport) -> Result<()> {
         let mut tree = TargetTree::open(self.destination)?;
         let mut manifest = ManifestReader::new(self.repository, self.component);
         // What cannot be read was reported when content was written, if it could not be read then either.

@@ -1,13 +1,12 @@
 //! Slots that are stored as recipes: gathered with what else a window writes, their blocks put
 //! together as they are read, packed again and written.
 //!
-//! The slots of a window are begun in batches of bounded size, because their unpacked bytes are
-//! held until the last block has come.
+//! The unpacked bytes of a slot are held until the last of its blocks has come; see [`super::order`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use rustix::fs::{Advice, fadvise};
@@ -15,25 +14,32 @@ use rustix::fs::{Advice, fadvise};
 use super::stretch::{Use, WRITE_BYTES_MAX, WRITEBACK_BYTES_MIN, loss_kind};
 use super::window::Windows;
 use crate::columnstore::segment::SLOT_BYTES_MAX;
+use crate::compress::Decompressor;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, FindingKind};
 use crate::format::ChunkKind;
 use crate::id::{ChunkId, PackId};
-use crate::recipe::{Part, Rebuilt, SlotParts};
+use crate::index::Location;
+use crate::recipe::{KeptPart, Part, Rebuilt, SlotParts};
 
-/// Unpacked bytes of the slots that are begun at once; two windows may be under way.
-const BATCH_BYTES: u64 = 64 << 20;
+/// What a thread keeps from slot to slot.
+#[derive(Default)]
+struct Finishing {
+    decompressor: Decompressor,
+    packed: Vec<u8>,
+}
 
 thread_local! {
-    /// A packed slot.
-    static PACKED: RefCell<Vec<u8>> = RefCell::default();
+    static FINISHING: RefCell<Finishing> = RefCell::default();
 }
 
 /// A slot on its way to its files.
 pub(super) struct Slot {
     id: ChunkId,
     uses: Vec<Use>,
-    parts: SlotParts,
+    pub(super) parts: SlotParts,
+    /// The pack in which most of it lies.
+    pub(super) home: OnceLock<PackId>,
 }
 
 /// A place in a slot that wants a chunk.
@@ -61,6 +67,15 @@ impl WantedSlots {
 }
 
 impl Slot {
+    pub fn new(id: ChunkId, uses: Vec<Use>, parts: SlotParts) -> Self {
+        Slot { id, uses, parts, home: OnceLock::new() }
+    }
+
+    /// Whether most of it lies in this pack.
+    pub fn is_home(&self, pack: PackId) -> bool {
+        self.home.get() == Some(&pack)
+    }
+
     /// Returns the places where its chunks go.
     pub fn blocks(self: &Arc<Self>) -> impl Iterator<Item = Block> + '_ {
         self.parts.parts().iter().map(|part| Block { slot: Arc::clone(self), part: *part })
@@ -68,40 +83,12 @@ impl Slot {
 }
 
 impl Windows<'_> {
-    /// Drops slots that are in place, reads the recipes of the others, and returns these in batches.
-    pub(super) fn begin_slots(&self, slots: WantedSlots) -> Result<Vec<Vec<Arc<Slot>>>> {
+    /// Drops slots that are in place, reads the recipes of the others.
+    pub(super) fn begin_slots(&self, slots: WantedSlots) -> Result<Vec<Arc<Slot>>> {
         let begin = |(id, length, uses)| self.begin_slot(id, length, uses);
         let begun: Vec<Result<Option<Arc<Slot>>>> =
             self.pool.install(|| slots.wanted.into_par_iter().map(begin).collect());
-        let mut placed = Vec::with_capacity(begun.len());
-        for slot in begun {
-            let Some(slot) = slot? else { continue };
-            placed.push((self.first_block(&slot)?, slot));
-        }
-        // Slots that several threads of a backup stored at once lie among each other: together they
-        // are read in few long stretches, one file after the other in many short ones.
-        placed.sort_by_key(|(place, _)| *place);
-        let mut batches: Vec<Vec<Arc<Slot>>> = Vec::new();
-        let mut bytes = 0;
-        for (_, slot) in placed {
-            let more = slot.parts.bytes();
-            match batches.last_mut().filter(|_| bytes + more <= BATCH_BYTES) {
-                Some(batch) => batch.push(slot),
-                None => {
-                    bytes = 0;
-                    batches.push(vec![slot]);
-                }
-            }
-            bytes += more;
-        }
-        Ok(batches)
-    }
-
-    /// Returns where the first of a slot's blocks is stored, if it is.
-    fn first_block(&self, slot: &Slot) -> Result<Option<(PackId, u32)>> {
-        let Some(first) = slot.parts.parts().first() else { return Ok(None) };
-        let location = self.repository.index().find(first.chunk, ChunkKind::Data)?;
-        Ok(location.map(|location| (location.pack, location.offset)))
+        begun.into_iter().filter_map(Result::transpose).collect()
     }
 
     fn begin_slot(&self, id: ChunkId, length: u32, uses: Vec<Use>) -> Result<Option<Arc<Slot>>> {
@@ -117,7 +104,7 @@ impl Windows<'_> {
         let recipe = self.repository.read_recipe(id, length);
         match recipe.and_then(|recipe| SlotParts::new(id, recipe)) {
             Ok(parts) => {
-                let slot = Arc::new(Slot { id, uses, parts });
+                let slot = Arc::new(Slot::new(id, uses, parts));
                 if slot.parts.parts().is_empty() {
                     // It packs zeros: there is nothing to wait for.
                     self.finish_slot(&slot)?;
@@ -144,6 +131,42 @@ impl Windows<'_> {
         }
     }
 
+    /// Keeps a stored chunk for a slot that is not begun yet. Returns false when it is to be put at once.
+    pub(super) fn keep_block(
+        &self,
+        block: &Block,
+        stored: &[u8],
+        location: &Location,
+    ) -> Result<bool> {
+        if block.slot.is_home(location.pack) {
+            return Ok(false);
+        }
+        match block.slot.parts.keep(&block.part, stored, location) {
+            None => Ok(false),
+            Some(is_last) => {
+                if is_last {
+                    self.finish_slot(&block.slot)?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Opens what was kept of a slot; of a chunk that is damaged any other copy will do.
+    fn open_kept(&self, slot: &Slot, decompressor: &mut Decompressor) {
+        for KeptPart { part, stored, location } in slot.parts.take_kept() {
+            let opened = self.repository.open_chunk(part.chunk, &stored, &location, decompressor);
+            if let Ok(raw) = opened {
+                slot.parts.fill(&part, raw, &self.buffers);
+                continue;
+            }
+            match self.repository.read_chunk(part.chunk, ChunkKind::Data, decompressor) {
+                Ok(raw) => slot.parts.fill(&part, &raw, &self.buffers),
+                Err(error) => slot.parts.spoil(&part, &error),
+            }
+        }
+    }
+
     /// Goes without a chunk: the slot is lost with it.
     pub(super) fn lose_block(&self, block: &Block, why: &Error) -> Result<()> {
         match block.slot.parts.lose(&block.part, why) {
@@ -154,7 +177,8 @@ impl Windows<'_> {
 
     /// Packs a slot whose parts have all come, and writes it wherever it is wanted.
     fn finish_slot(&self, slot: &Slot) -> Result<()> {
-        PACKED.with_borrow_mut(|packed| {
+        FINISHING.with_borrow_mut(|Finishing { decompressor, packed }| {
+            self.open_kept(slot, decompressor);
             let key = self.repository.id_key();
             match slot.parts.pack(key, self.options.packers, &self.buffers, packed) {
                 Ok(Rebuilt::Same) => {}

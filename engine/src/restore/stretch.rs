@@ -17,9 +17,10 @@ use super::window::{Windows, Writing};
 use crate::backend::Key;
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::Arrival;
 use crate::finding::FindingKind;
 use crate::format::ChunkKind;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, PackId};
 use crate::index::Location;
 use crate::progress::Event;
 
@@ -29,6 +30,14 @@ pub(super) const WRITE_BYTES_MAX: usize = 256 << 10;
 
 /// A stretch of a file at least this long is sent to the disk at once.
 pub(super) const WRITEBACK_BYTES_MIN: u64 = 1 << 20;
+
+/// Returns where a stretch lies: the pack, and from which byte to which.
+pub(super) fn place(jobs: &[Job]) -> (PackId, u64, u64) {
+    let (first, last) = (jobs.first(), jobs.last());
+    let (pack, start) =
+        first.map_or((PackId([0; 32]), 0), |job| (job.location.pack, job.location.offset.into()));
+    (pack, start, last.map_or(start, |job| job.location.end()))
+}
 
 /// Where the bytes of a chunk go.
 #[derive(Clone)]
@@ -93,24 +102,40 @@ impl<'j> Run<'j> {
 }
 
 impl Windows<'_> {
-    /// Reads one stretch of a pack, if it can be read.
-    pub(super) fn read_stretch(&self, jobs: &[Job]) -> Option<Vec<u8>> {
-        let (first, last) = (jobs.first()?, jobs.last()?);
-        let start = u64::from(first.location.offset);
-        let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
-        let key = Key::Pack(first.location.pack);
-        self.repository.backend().get_range(&key, start, length).ok()
+    /// Reads one stretch of a near pack, if it can be read.
+    fn read_stretch(&self, jobs: &[Job]) -> Option<Vec<u8>> {
+        let (pack, start, end) = place(jobs);
+        let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+        self.repository.backend().get_range(&Key::Pack(pack), start, length).ok()
     }
 
-    /// Writes the chunks of a stretch, of which `bytes` were read.
-    pub(super) fn write_stretch(&self, mut jobs: Vec<Job>, bytes: Option<Vec<u8>>) -> Result<()> {
-        let Some(first) = jobs.first() else { return Ok(()) };
-        let start = u64::from(first.location.offset);
+    /// Writes the chunks of a stretch, of which this came.
+    pub(super) fn write_stretch(&self, mut jobs: Vec<Job>, arrival: Arrival) -> Result<()> {
+        let start = place(&jobs).1;
+        let near = match &arrival {
+            Arrival::Near => self.read_stretch(&jobs),
+            Arrival::Down(error) => return Err(error.repeat()),
+            Arrival::Came(_) | Arrival::Unreadable => None,
+        };
+        let stored = |location: &Location| match (&near, &arrival) {
+            (Some(bytes), _) => {
+                let from = usize::try_from(u64::from(location.offset) - start).ok()?;
+                bytes.get(from..from.checked_add(location.stored_length as usize)?)
+            }
+            (None, Arrival::Came(fetched)) => fetched.get(location),
+            (None, _) => None,
+        };
         jobs.sort_by_key(first_place);
         KEPT.with_borrow_mut(|kept| {
             let Kept { decompressor, raw } = kept;
             let mut run = Run { uses: Vec::new(), length: 0 };
-            for job in &jobs {
+            for job in &mut jobs {
+                let stored = stored(&job.location);
+                if let Some(stored) = stored
+                    && self.keep_blocks(job, stored)?
+                {
+                    continue;
+                }
                 let raw_length = job.location.raw_length as usize;
                 let continues = job.uses.first().is_none_or(|first| run.is_continued_by(first));
                 if !continues || run.length + raw_length > WRITE_BYTES_MAX {
@@ -120,11 +145,6 @@ impl Windows<'_> {
                 if raw.len() < place.end {
                     raw.resize(place.end, 0);
                 }
-                let from =
-                    usize::try_from(u64::from(job.location.offset) - start).unwrap_or(usize::MAX);
-                let stored = bytes.as_ref().and_then(|bytes| {
-                    bytes.get(from..from.checked_add(job.location.stored_length as usize)?)
-                });
                 if !self.open(job, stored, decompressor, &mut raw[place.clone()])? {
                     // What came before is written; what comes after begins anew.
                     self.write(&mut run, raw)?;
@@ -150,6 +170,21 @@ impl Windows<'_> {
             self.begin_writeback(&jobs);
             Ok(())
         })
+    }
+
+    /// Keeps a stored chunk for slots that are not begun. Returns whether nobody else wants it.
+    fn keep_blocks(&self, job: &mut Job, stored: &[u8]) -> Result<bool> {
+        if job.blocks.is_empty() {
+            return Ok(false);
+        }
+        let mut rest = Vec::new();
+        for block in std::mem::take(&mut job.blocks) {
+            if !self.keep_block(&block, stored, &job.location)? {
+                rest.push(block);
+            }
+        }
+        job.blocks = rest;
+        Ok(job.blocks.is_empty() && job.uses.is_empty())
     }
 
     /// Has the kernel begin to write long stretches to the disk, so that the disk works while the

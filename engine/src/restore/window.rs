@@ -14,16 +14,17 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::attributes::{Owners, set_on_file};
+use super::order::batches;
 use super::slots::{Block, Slot, WantedSlots};
-use super::stretch::{Job, Use};
+use super::stretch::{self, Job, Use};
 use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
-use crate::backend::for_each_read;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::{Arrival, Fetcher, Stretch};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::Entry;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, PackId};
 use crate::manifest::MetaReader;
 use crate::pack::stretches;
 use crate::progress::{Event, Observer};
@@ -34,10 +35,11 @@ use crate::repository::Repository;
 const CHUNKS_MAX: usize = 16_384;
 /// A slot counts as so many: it is 1 to 4 MiB.
 const SLOT_CHUNKS: usize = 32;
+/// From a store, so many times as many: what several threads of a backup stored lies among each other,
+/// and what is wanted together comes in few long reads.
+const FAR_WINDOW: usize = 4;
 /// Windows under way at once.
 const WINDOWS: usize = 2;
-/// Stretches of 4 MiB that were read ahead from a store and wait to be written.
-const STRETCHES_MAX: usize = 16;
 /// Files at least this long are allocated before they are written.
 const ALLOCATE_BYTES_MIN: u64 = 1 << 20;
 
@@ -81,7 +83,7 @@ struct Wanted {
     blocks: Vec<Block>,
 }
 
-/// Plans and runs windows of one component.
+/// Plans and runs windows.
 pub(super) struct Windows<'a> {
     pub(super) repository: &'a Repository,
     pub(super) options: &'a RestoreOptions,
@@ -91,6 +93,7 @@ pub(super) struct Windows<'a> {
     /// For slots on their way.
     pub(super) buffers: Buffers,
     files_max: usize,
+    uses_max: usize,
     under_way: Mutex<usize>,
     ended: Condvar,
     /// The first error that ends the restore.
@@ -114,6 +117,7 @@ impl<'a> Windows<'a> {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
         let files_max =
             usize::try_from(limit.saturating_sub(128)).unwrap_or(usize::MAX) / (WINDOWS + 1);
+        let is_far = run.repository.backend().reads_at_once().is_some();
         Windows {
             repository: run.repository,
             options: run.options,
@@ -122,6 +126,7 @@ impl<'a> Windows<'a> {
             pool,
             buffers: Buffers::default(),
             files_max: files_max.clamp(16, 4096),
+            uses_max: CHUNKS_MAX * if is_far { FAR_WINDOW } else { 1 },
             under_way: Mutex::new(0),
             ended: Condvar::new(),
             failure: Mutex::default(),
@@ -180,16 +185,13 @@ impl<'a> Windows<'a> {
     }
 
     /// Gives a file its size and plans its chunks; runs the window when it is full.
-    pub fn add_file<'scope>(
-        &'scope self,
+    pub fn add_file<'w>(
+        &'w self,
         filling: &mut Filling,
         to_write: FileToWrite,
         meta: &mut MetaReader<'_>,
-        scope: &rayon::ScopeFifo<'scope>,
-    ) -> Result<()>
-    where
-        'a: 'scope,
-    {
+        fetcher: &Fetcher<'_, Reading<'w, 'a>>,
+    ) -> Result<()> {
         let FileToWrite { file, path, entry, size, old_size } = to_write;
         let io = |error: std::io::Error| Error::io(&path, "set the size of", error);
         // A new file that is one chunk gets its size by being written.
@@ -212,10 +214,10 @@ impl<'a> Windows<'a> {
         }
         let planned = meta.extents(writing.entry.extents(), &mut |offset, extent| {
             self.plan(filling, &writing, offset, extent)?;
-            if filling.uses >= CHUNKS_MAX {
+            if filling.uses >= self.uses_max {
                 let full = std::mem::take(filling);
                 filling.files = 1;
-                self.run(full, scope)?;
+                self.run(full, fetcher)?;
             }
             Ok(())
         });
@@ -230,8 +232,8 @@ impl<'a> Windows<'a> {
             self.find(Finding::new(kind, &*writing.path, detail));
         }
         self.count_down(&writing);
-        if filling.uses >= CHUNKS_MAX || filling.files >= self.files_max {
-            self.run(std::mem::take(filling), scope)?;
+        if filling.uses >= self.uses_max || filling.files >= self.files_max {
+            self.run(std::mem::take(filling), fetcher)?;
         }
         Ok(())
     }
@@ -309,36 +311,24 @@ impl<'a> Windows<'a> {
     }
 
     /// Reads, verifies and writes what a window gathered, in tasks of the pool.
-    pub fn run<'scope>(
-        &'scope self,
+    pub fn run<'w>(
+        &'w self,
         filling: Filling,
-        scope: &rayon::ScopeFifo<'scope>,
-    ) -> Result<()>
-    where
-        'a: 'scope,
-    {
+        fetcher: &Fetcher<'_, Reading<'w, 'a>>,
+    ) -> Result<()> {
         self.check()?;
-        let mut batches = self.begin_slots(filling.slots)?.into_iter();
-        // What is no slot goes with the first of them.
-        self.submit(filling.chunks, batches.next().unwrap_or_default(), scope)?;
-        batches.try_for_each(|slots| self.submit(HashMap::new(), slots, scope))
-    }
-
-    fn submit<'scope>(
-        &'scope self,
-        mut chunks: HashMap<ChunkId, Wanted>,
-        slots: Vec<Arc<Slot>>,
-        scope: &rayon::ScopeFifo<'scope>,
-    ) -> Result<()>
-    where
-        'a: 'scope,
-    {
-        for block in slots.iter().flat_map(Slot::blocks) {
+        let Filling { mut chunks, slots, .. } = filling;
+        for block in self.begin_slots(slots)?.iter().flat_map(Slot::blocks) {
             chunks.entry(block.part.chunk).or_default().blocks.push(block);
         }
-        let jobs = self.locate(chunks)?;
-        if jobs.is_empty() {
-            return Ok(());
+        batches(self.locate(chunks)?).into_iter().for_each(|jobs| self.submit(jobs, fetcher));
+        Ok(())
+    }
+
+    fn submit<'w>(&'w self, jobs: Vec<Job>, fetcher: &Fetcher<'_, Reading<'w, 'a>>) {
+        let reads = stretches(jobs, |job| &job.location);
+        if reads.is_empty() {
+            return;
         }
         {
             let under_way = lock(&self.under_way);
@@ -347,44 +337,30 @@ impl<'a> Windows<'a> {
                 .wait_while(under_way, |count| *count >= WINDOWS)
                 .unwrap_or_else(PoisonError::into_inner) += 1;
         }
-        let reads = stretches(jobs, |job| &job.location);
         let left = Arc::new(AtomicUsize::new(reads.len()));
-        let write = |stretch: Vec<Job>, read: Option<Option<Vec<u8>>>| {
-            let left = Arc::clone(&left);
-            let end = ReadEnd { windows: self, left };
-            scope.spawn_fifo(move |_| {
-                if self.check().is_ok() {
-                    let bytes = read.unwrap_or_else(|| self.read_stretch(&stretch));
-                    if let Err(error) = self.write_stretch(stretch, bytes) {
-                        self.fail(error);
-                    }
-                }
-                drop(end);
-            });
-        };
-        let backend = self.repository.backend();
-        if backend.reads_at_once().is_none() {
-            reads.into_iter().for_each(|stretch| write(stretch, None));
-            return Ok(());
-        }
-        // By threads that wait, so that those of the pool need not. What is read and not yet written is
-        // no more than some stretches, however large the window.
-        let mut to_come = reads.len();
-        let read = |stretch: Vec<Job>| {
-            let bytes = self.check().ok().and_then(|()| self.read_stretch(&stretch));
-            (stretch, bytes)
-        };
-        for_each_read(backend, reads, read, |(stretch, bytes)| {
-            to_come -= 1;
-            let under_way = lock(&self.under_way);
-            let waits = |_: &mut usize| left.load(Ordering::Acquire) > to_come + STRETCHES_MAX;
-            drop(self.ended.wait_while(under_way, waits).unwrap_or_else(PoisonError::into_inner));
-            write(stretch, Some(bytes));
-            Ok(())
-        })
+        fetcher.fetch(reads.into_iter().map(|jobs| {
+            let end = ReadEnd { windows: self, left: Arc::clone(&left) };
+            Reading { jobs, end }
+        }));
     }
 
-    /// Drops what is in place already, finds where the rest is stored, in pack order.
+    /// Whether anything is still to be read.
+    pub fn goes_on(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    /// Writes a stretch, of which this came.
+    pub fn put(&self, reading: Reading<'_, 'a>, arrival: Arrival) {
+        let Reading { jobs, end } = reading;
+        if self.goes_on()
+            && let Err(error) = self.write_stretch(jobs, arrival)
+        {
+            self.fail(error);
+        }
+        drop(end);
+    }
+
+    /// Drops what is in place already, finds where the rest is stored.
     fn locate(&self, chunks: HashMap<ChunkId, Wanted>) -> Result<Vec<Job>> {
         let locate = |(id, Wanted { uses, blocks })| {
             let uses = self.not_in_place(id, uses)?;
@@ -406,7 +382,6 @@ impl<'a> Windows<'a> {
         for job in located {
             jobs.extend(job?);
         }
-        jobs.sort_unstable_by_key(|job| (job.location.pack, job.location.offset));
         Ok(jobs)
     }
 
@@ -473,6 +448,18 @@ impl<'a> Windows<'a> {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.observer.event(Event::Done { entries: 1, bytes: 0 });
+    }
+}
+
+/// A stretch of a pack to read and write.
+pub(super) struct Reading<'w, 'a> {
+    jobs: Vec<Job>,
+    end: ReadEnd<'w, 'a>,
+}
+
+impl Stretch for Reading<'_, '_> {
+    fn place(&self) -> (PackId, u64, u64) {
+        stretch::place(&self.jobs)
     }
 }
 

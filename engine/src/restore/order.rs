@@ -1,0 +1,242 @@
+//! In which order a window is read, so that few slots wait for blocks.
+//!
+//! Most blocks of a slot lie side by side in one pack, its home; some lie elsewhere, because another slot
+//! had them first. Packs that others want something of are read first. What comes before its slot is
+//! begun is kept as it is stored, which is little; the slot is begun with the first block from its home.
+//! A window in which slots would still wait for each other is read in parts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::slots::{Block, Slot};
+use super::stretch::Job;
+use crate::id::PackId;
+
+/// Bytes of slots of which some blocks have come and others not; two windows may be under way.
+const OPEN_BYTES_MAX: u64 = 128 << 20;
+
+/// Sorts what a window reads, and divides it where too many slots would wait for blocks.
+pub(super) fn batches(mut jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    find_homes(&jobs);
+    let order = pack_order(&jobs);
+    jobs.sort_unstable_by_key(|job| {
+        (order.get(&job.location.pack).copied(), job.location.pack, job.location.offset)
+    });
+    divide(jobs)
+}
+
+fn blocks(jobs: &[Job]) -> impl Iterator<Item = (&Job, &Block)> {
+    jobs.iter().flat_map(|job| job.blocks.iter().map(move |block| (job, block)))
+}
+
+/// Tells every slot in which pack most of it lies.
+fn find_homes(jobs: &[Job]) {
+    let mut stored: HashMap<*const Slot, BTreeMap<PackId, u64>> = HashMap::new();
+    for (job, block) in blocks(jobs) {
+        let packs = stored.entry(Arc::as_ptr(&block.slot)).or_default();
+        *packs.entry(job.location.pack).or_default() += u64::from(job.location.stored_length);
+    }
+    for (_, block) in blocks(jobs) {
+        let packs = stored.get(&Arc::as_ptr(&block.slot));
+        let most = packs.and_then(|packs| packs.iter().max_by_key(|(_, bytes)| **bytes));
+        if let Some((pack, _)) = most {
+            block.slot.home.get_or_init(|| *pack);
+        }
+    }
+}
+
+/// Returns the packs in an order in which those come first that slots of others want something of, as
+/// far as there is one: mostly it is the order in which they were stored.
+fn pack_order(jobs: &[Job]) -> HashMap<PackId, usize> {
+    // How many blocks a pack has for slots at home in another.
+    let mut gives: BTreeMap<PackId, BTreeMap<PackId, u64>> = BTreeMap::new();
+    let mut wants: BTreeMap<PackId, u64> = jobs.iter().map(|job| (job.location.pack, 0)).collect();
+    for (job, block) in blocks(jobs) {
+        let pack = job.location.pack;
+        if let Some(home) = block.slot.home.get().filter(|home| **home != pack) {
+            *gives.entry(pack).or_default().entry(*home).or_default() += 1;
+            *wants.entry(*home).or_default() += 1;
+        }
+    }
+    let mut left: BTreeSet<(u64, PackId)> =
+        wants.iter().map(|(pack, wants)| (*wants, *pack)).collect();
+    let mut order = HashMap::new();
+    while let Some((_, pack)) = left.pop_first() {
+        order.insert(pack, order.len());
+        for (home, count) in gives.remove(&pack).unwrap_or_default() {
+            let wants = wants.entry(home).or_default();
+            if left.remove(&(*wants, home)) {
+                *wants -= count;
+                left.insert((*wants, home));
+            }
+        }
+    }
+    order
+}
+
+fn divide(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let order = slot_order(&jobs);
+    if order.len() < 2 || open_bytes_most(&jobs) <= OPEN_BYTES_MAX {
+        return vec![jobs];
+    }
+    let first: HashSet<*const Slot> = order[..order.len() / 2].iter().copied().collect();
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    for Job { location, id, uses, blocks } in jobs {
+        let is_first = |block: &Block| first.contains(&Arc::as_ptr(&block.slot));
+        let (now, later): (Vec<Block>, Vec<Block>) = blocks.into_iter().partition(is_first);
+        if !later.is_empty() {
+            tail.push(Job { location, id, uses: Vec::new(), blocks: later });
+        }
+        if !uses.is_empty() || !now.is_empty() {
+            head.push(Job { location, id, uses, blocks: now });
+        }
+    }
+    let mut parts = divide(head);
+    parts.append(&mut divide(tail));
+    parts
+}
+
+/// Returns the slots, those first whose home is read first.
+fn slot_order(jobs: &[Job]) -> Vec<*const Slot> {
+    let mut seen = HashSet::new();
+    let at_home = |(job, block): &(&Job, &Block)| block.slot.is_home(job.location.pack);
+    let slots = blocks(jobs).filter(at_home).map(|(_, block)| Arc::as_ptr(&block.slot));
+    slots.filter(|slot| seen.insert(*slot)).collect()
+}
+
+/// Returns the most bytes that slots hold which wait for blocks, when jobs are done in this order.
+fn open_bytes_most(jobs: &[Job]) -> u64 {
+    struct Open {
+        to_come: usize,
+        holds: u64,
+    }
+    let mut open: HashMap<*const Slot, Open> = HashMap::new();
+    for (_, block) in blocks(jobs) {
+        open.entry(Arc::as_ptr(&block.slot)).or_insert(Open { to_come: 0, holds: 0 }).to_come += 1;
+    }
+    let (mut now, mut most) = (0, 0);
+    for (job, block) in blocks(jobs) {
+        let Some(slot) = open.get_mut(&Arc::as_ptr(&block.slot)) else { continue };
+        slot.to_come -= 1;
+        let unpacked = block.slot.parts.bytes();
+        let before = slot.holds;
+        let is_begun = before >= unpacked || block.slot.is_home(job.location.pack);
+        slot.holds = match is_begun || slot.to_come == 0 {
+            true => unpacked,
+            false => before + u64::from(job.location.stored_length),
+        };
+        now = now + slot.holds - before.min(now);
+        most = most.max(now);
+        if slot.to_come == 0 {
+            now -= slot.holds;
+        }
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::extent::Extent;
+    use crate::format::recipe::Recipe;
+    use crate::id::ChunkId;
+    use crate::index::Location;
+    use crate::recipe::SlotParts;
+
+    const BLOCK: u32 = 256 << 10;
+
+    /// A slot of 4 MiB whose blocks lie in the packs given, one after the other from the slot's number on.
+    fn slot(number: u32, packs: [u8; 16]) -> Vec<Job> {
+        let chunk = |n: usize| {
+            let mut id = [packs[n]; 32];
+            id[..4].copy_from_slice(&(number * 16 + n as u32).to_be_bytes());
+            ChunkId(id)
+        };
+        let blocks = (0..16).map(|n| Extent::Chunk { id: chunk(n), length: BLOCK }).collect();
+        let recipe = Recipe { packer: 1, payload_length: 100, blocks, padding: Vec::new() };
+        let parts = SlotParts::new(chunk(0), recipe).unwrap();
+        let slot = Arc::new(Slot::new(chunk(0), Vec::new(), parts));
+        let job = |(n, block): (usize, Block)| Job {
+            location: Location {
+                pack: PackId([packs[n]; 32]),
+                offset: (number * 16 + n as u32) * 1000,
+                stored_length: 1000,
+                raw_length: BLOCK,
+            },
+            id: block.part.chunk,
+            uses: Vec::new(),
+            blocks: vec![block],
+        };
+        slot.blocks().enumerate().map(job).collect()
+    }
+
+    /// A slot that lies in two packs, of which one has to wait for the other.
+    fn waiting(number: u32) -> Vec<Job> {
+        let (a, b) = if number.is_multiple_of(2) { (1, 2) } else { (2, 1) };
+        slot(number, std::array::from_fn(|n| if n < 9 { a } else { b }))
+    }
+
+    /// Packs in the order in which they are read.
+    fn packs(batch: &[Job]) -> Vec<u8> {
+        let mut packs: Vec<u8> = batch.iter().map(|job| job.location.pack.0[0]).collect();
+        packs.dedup();
+        packs
+    }
+
+    /// Catches a pack that is read after those whose slots wait for it, and one that is read in turns.
+    #[test]
+    fn packs_that_others_want_something_of_come_first() {
+        let mut jobs = Vec::new();
+        // Pack 9 gives a block to every slot in 5, and 5 to every slot in 1.
+        for n in 0..40 {
+            let home =
+                |other: u8, own: u8| std::array::from_fn(|n| if n == 3 { other } else { own });
+            jobs.extend(slot(n, [9; 16]));
+            jobs.extend(slot(100 + n, home(9, 5)));
+            jobs.extend(slot(200 + n, home(5, 1)));
+        }
+        let batches = batches(jobs);
+        assert_eq!(batches.iter().map(|batch| packs(batch)).collect::<Vec<_>>(), [[9, 5, 1]]);
+        let offsets = batches[0].iter().map(|job| (job.location.pack, job.location.offset));
+        assert!(offsets.is_sorted_by(|a, b| a.0 != b.0 || a.1 < b.1));
+    }
+
+    /// Catches slots that all wait for each other, whatever memory they take; and a job that is lost or
+    /// done twice when they are read in parts.
+    #[test]
+    fn slots_that_wait_for_each_other_are_read_in_parts() {
+        let mut jobs = Vec::new();
+        (0..100).for_each(|n| jobs.extend(waiting(n)));
+        let mut wanted: Vec<ChunkId> = jobs.iter().map(|job| job.id).collect();
+        find_homes(&jobs);
+        jobs.sort_unstable_by_key(|job| (job.location.pack, job.location.offset));
+        assert!(open_bytes_most(&jobs) > OPEN_BYTES_MAX, "the test tests nothing");
+        let batches = batches(jobs);
+        assert!((2..=4).contains(&batches.len()), "{}", batches.len());
+        for batch in &batches {
+            assert!(open_bytes_most(batch) <= OPEN_BYTES_MAX);
+        }
+        let mut found: Vec<ChunkId> = batches.iter().flatten().map(|job| job.id).collect();
+        wanted.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, wanted);
+    }
+
+    /// Catches a block that several slots want and only those of one part get.
+    #[test]
+    fn a_shared_block_goes_to_the_slots_of_every_part() {
+        // The first block of all of them is the same chunk.
+        let (firsts, mut jobs): (Vec<Job>, Vec<Job>) =
+            (0..100).flat_map(waiting).partition(|job| job.location.offset.is_multiple_of(16_000));
+        let mut firsts = firsts.into_iter();
+        let mut shared = firsts.next().unwrap();
+        shared.blocks.extend(firsts.flat_map(|job| job.blocks));
+        assert_eq!(shared.blocks.len(), 100);
+        jobs.push(shared);
+        let count = |jobs: &[Job]| jobs.iter().map(|job| job.blocks.len()).sum::<usize>();
+        let wanted = count(&jobs);
+        let batches = batches(jobs);
+        assert!(batches.len() > 1, "the test tests nothing");
+        assert_eq!(batches.iter().map(|batch| count(batch)).sum::<usize>(), wanted);
+    }
+}
