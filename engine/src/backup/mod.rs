@@ -620,6 +620,26 @@ impl Run<'_> {
         }
     }
 
+    /// Returns the parent's entry of a directory that only leads to what was asked for, if nothing but its times
+    /// changed: these are of what lies beside, and alone make no new entry, or a night without changes would
+    /// store one.
+    fn leads_as_before(
+        &mut self,
+        found: &Found,
+        previous: &Entry,
+        xattrs: &[(Vec<u8>, Vec<u8>)],
+    ) -> Option<Entry> {
+        let (path, node) = (found.path.clone(), Node::Directory);
+        let mut now = self.entry(path, &found.stat, node, xattrs.to_vec(), previous.racy);
+        now.mtime = previous.mtime;
+        now.identity.ctime = previous.identity.ctime;
+        (found.stat.file_type == FileType::Directory && now == *previous).then(|| {
+            self.stats.dirs_unmodified += 1;
+            self.observer.event(Event::Done { entries: 1, bytes: 0 });
+            now
+        })
+    }
+
     fn attributes_only(
         &mut self,
         tree: &SourceTree,
@@ -657,6 +677,12 @@ impl Run<'_> {
                 Vec::new()
             }),
         };
+        if let Some(previous) =
+            previous.as_ref().filter(|_| found.only_leads && findings.is_empty())
+            && let Some(same) = self.leads_as_before(found, previous, &xattrs)
+        {
+            return Ok(Some(same));
+        }
         if stat.file_type == FileType::Directory {
             match (&previous, unchanged) {
                 (_, Some(_)) => self.stats.dirs_unmodified += 1,
