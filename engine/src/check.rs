@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::backend::{Key, Space};
+use crate::backend::{Key, Space, is_unanswered};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
@@ -95,6 +95,10 @@ pub fn check(
         counted: HashMap::new(),
         slots: Vec::new(),
     };
+    // Backups look only where they may have left something themselves.
+    if repository.backend().reads_at_once().is_some() {
+        repository.backend().clean_up()?;
+    }
     repository.read_records_anew();
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
@@ -200,12 +204,12 @@ impl Checker<'_> {
             let bytes = match self.repository.backend().get(&key, 1 << 20) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.push(crate::index::object_finding(&error)?);
+                    self.push(crate::index::object_finding(self.repository.backend(), &error)?);
                     continue;
                 }
             };
             if let Err(error) = crate::format::open_record(&bytes, &key.to_string()) {
-                self.push(crate::index::object_finding(&error)?);
+                self.push(crate::index::object_finding(self.repository.backend(), &error)?);
             }
         }
         self.report.leases = self.list(Space::Leases)?.len() as u64;
@@ -611,6 +615,7 @@ fn pack_slot(
         Ok(Rebuilt::Otherwise(how)) => {
             (FindingKind::SlotPackedOtherwise, format!("slot {id} is packed otherwise: {how}"))
         }
+        Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
         Err(error) => {
             let kind = match error.kind() {
                 ErrorKind::NotFound => FindingKind::MissingChunk,
@@ -655,6 +660,7 @@ fn read_pack(repository: &Repository, pack: &KnownPack, whole: bool) -> Result<P
     let is_read = outcome.is_ok();
     match outcome {
         Ok(()) => {}
+        Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
         // What stands behind the error was not verified.
         Err(error) => match error.kind() {
             ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io | ErrorKind::Unsupported => {

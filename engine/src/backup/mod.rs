@@ -187,7 +187,6 @@ pub fn backup_guarded(
 ) -> Result<BackupReport> {
     let time = (options.clock)();
     let (kind, group_name) = options.source();
-    let record = record::settled(repository, options, observer)?;
     let lease = Lease {
         purpose: "backup".to_owned(),
         host: options.host.clone(),
@@ -198,6 +197,7 @@ pub fn backup_guarded(
     let lease = (!options.dry_run).then_some(&lease);
     let Begun { session, snapshots, findings: repository_findings, doubtful } =
         Session::begin(repository, lease, observer)?;
+    let record = record::settled(&snapshots, options, observer)?;
     let parent = options.parent(&snapshots);
     if let (None, Some(other)) = (parent, options.last(&snapshots)) {
         let text = format!(
@@ -506,7 +506,7 @@ impl Run<'_> {
                 Met::LeftOut(left_out) => self.leave_out(left_out),
                 Met::Failed { path, error } => self.walk_failed(tree, &path, &error)?,
                 Met::Found(found) => {
-                    let previous = parent.seek(&found.path, self.observer);
+                    let previous = parent.seek(&found.path, self.observer)?;
                     if let Some(next) = self.meet(tree, found, previous, reading, scope)? {
                         pending.push_back(next);
                     }
