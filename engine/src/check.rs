@@ -99,7 +99,7 @@ pub fn check(
     if repository.backend().reads_at_once().is_some() {
         repository.backend().clean_up()?;
     }
-    repository.read_records_anew();
+    repository.read_anew();
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
     checker.other_objects()?;

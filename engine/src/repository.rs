@@ -143,7 +143,7 @@ impl Repository {
         let is_far = backend.reads_at_once().is_some();
         let directory = index.cache_path().and_then(|path| path.parent().map(Path::to_owned));
         Ok(Repository {
-            ahead: is_far.then(ReadAhead::default),
+            ahead: is_far.then(|| ReadAhead::new(directory.clone())),
             records: RecordCache::new(directory.filter(|_| is_far)),
             backend,
             config,
@@ -301,14 +301,27 @@ impl Repository {
         Ok(())
     }
 
-    /// Reads records of snapshots from the repository from here on, also those this host has kept.
-    pub fn read_records_anew(&self) {
+    /// Reads from the repository from here on, also what this host has kept of it.
+    pub fn read_anew(&self) {
         self.records.pass_over();
+        self.ahead.iter().for_each(ReadAhead::pass_over);
     }
 
     /// Forgets kept records of snapshots that are not listed any more.
     pub fn keep_snapshot_records(&self, listed: &[SessionId]) {
         self.records.keep(listed);
+    }
+
+    /// Keeps what this host has stored as a pack, if it is one of meta chunks: the next backup reads it.
+    pub fn keep_stored_pack(&self, id: PackId, kind: ChunkKind, bytes: &[u8]) {
+        if let (ChunkKind::Meta, Some(ahead)) = (kind, &self.ahead) {
+            ahead.keep_meta_pack(id, bytes);
+        }
+    }
+
+    /// Forgets what was kept of packs that are not listed any more.
+    pub fn keep_packs(&self, listed: &HashMap<PackId, u64>) {
+        self.ahead.iter().for_each(|ahead| ahead.keep_packs(listed));
     }
 
     fn open_snapshot(&self, session: SessionId, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -385,12 +398,17 @@ impl Repository {
         let mut last = None;
         self.find(id, kind)?;
         for location in self.index.locations(id, kind)? {
-            let (offset, length) = (location.offset.into(), location.stored_length as usize);
-            let stored = match &self.ahead {
-                Some(ahead) => ahead.read(&*self.backend, kind, &location),
-                None => self.backend.get_range(&Key::Pack(location.pack), offset, length),
+            let open = &mut |stored: &[u8]| open(stored, &location);
+            let opened = match &self.ahead {
+                Some(ahead) => ahead.read(&*self.backend, kind, &location, open),
+                None => {
+                    let (offset, length) =
+                        (location.offset.into(), location.stored_length as usize);
+                    let stored = self.backend.get_range(&Key::Pack(location.pack), offset, length);
+                    stored.and_then(|stored| open(&stored))
+                }
             };
-            match stored.and_then(|stored| open(&stored, &location)) {
+            match opened {
                 Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),
             }

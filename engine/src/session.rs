@@ -75,6 +75,7 @@ impl<'a> Session<'a> {
         repository.never_recover();
         // With a cache that knew every index object from before, nothing can have been lost
         // without being seen; otherwise what a parent says is stored is looked up.
+        repository.keep_packs(&contents.packs);
         let survey = repository.survey_listed_packs(contents.packs)?;
         let survey_doubtful = session.survey(survey, &doomed, observer, &mut findings)?;
         let doubtful = survey_doubtful || report.rebuilt || !findings.is_empty();
