@@ -29,12 +29,24 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Opens the repository. Its index is not loaded yet.
     pub fn open_repository(&self) -> Result<Repository, Failure> {
+        self.open(false)
+    }
+
+    /// Opens the repository for whoever begins a session with it first of all.
+    pub fn open_for_session(&self) -> Result<Repository, Failure> {
+        self.open(true)
+    }
+
+    fn open(&self, begins_session: bool) -> Result<Repository, Failure> {
         let store = Store::open(&self.settings.repository()?, self.settings)?;
         let place = |id| match &self.settings.cache {
             Some(cache) => CachePlace::Directory(cache.path.join(format!("{id}"))),
             None => CachePlace::Memory,
         };
-        let repository = Repository::open(store.backend(), place);
+        let repository = match begins_session {
+            true => Repository::open_for_session(store.backend(), place),
+            false => Repository::open(store.backend(), place),
+        };
         let repository = repository.map_err(|error| store.explain(error))?;
         store.apply(&repository.config().store);
         Ok(repository)

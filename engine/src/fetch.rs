@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::backend::{Backend, Key};
-use crate::error::{Error, ErrorKind};
+use crate::backend::{Backend, Key, is_unanswered};
+use crate::error::Error;
 use crate::id::PackId;
 use crate::index::Location;
 
@@ -46,10 +46,10 @@ pub enum Arrival {
     Near,
     /// Its bytes.
     Came(Arc<Fetched>),
-    /// It cannot be read, though the store answers; or it is not wanted any more.
+    /// The object is not there or not as long; or it is not wanted any more.
     Unreadable,
-    /// The store does not answer.
-    Down(Error),
+    /// The store gave no answer.
+    Unanswered(Error),
 }
 
 /// Takes stretches to read.
@@ -151,23 +151,17 @@ fn answer<S>(
     let read = wanted().then(|| backend.get_range(&Key::Pack(pack), offset, length));
     let fetched = match read {
         Some(Ok(bytes)) => Ok(Arc::new(Fetched { pack, offset, bytes, _share: share })),
-        Some(Err(error)) => Err(is_down(backend, &error).then_some(error)),
+        Some(Err(error)) => Err(is_unanswered(backend, &error).then_some(error)),
         None => Err(None),
     };
     for stretch in stretches {
         let arrival = match &fetched {
             Ok(fetched) => Arrival::Came(Arc::clone(fetched)),
             Err(None) => Arrival::Unreadable,
-            Err(Some(error)) => Arrival::Down(error.repeat()),
+            Err(Some(error)) => Arrival::Unanswered(error.repeat()),
         };
         take(stretch, arrival);
     }
-}
-
-/// Whether a read failed because the store cannot be reached at all, and not for the object's sake.
-fn is_down(backend: &dyn Backend, error: &Error) -> bool {
-    error.kind() == ErrorKind::Io
-        && matches!(backend.length(&Key::Config), Err(error) if error.kind() == ErrorKind::Io)
 }
 
 /// Bytes that are held at once.
@@ -207,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{Listed, Space};
-    use crate::error::Result;
+    use crate::error::{ErrorKind, Result};
 
     /// A stretch, and its number.
     struct Piece {
@@ -225,7 +219,7 @@ mod tests {
         Piece { number, place: (PackId([pack; 32]), offset, offset + length) }
     }
 
-    /// A store in which each byte of a pack is its number; packs 200 and up cannot be read.
+    /// A store in which each byte of a pack is its number; packs 200 and up are not there.
     #[derive(Default)]
     struct Far {
         near: bool,
@@ -249,17 +243,17 @@ mod tests {
                 Key::Pack(id) if id.0[0] < 200 && !self.down.load(Ordering::SeqCst) => {
                     Ok(vec![id.0[0]; length])
                 }
-                _ => Err(Error::new(ErrorKind::Io, key.to_string(), "torn")),
+                _ if self.down.load(Ordering::SeqCst) => {
+                    Err(Error::new(ErrorKind::Io, key.to_string(), "no line"))
+                }
+                _ => Err(Error::new(ErrorKind::NotFound, key.to_string(), "not there")),
             }
         }
         fn list(&self, _: Space, _: &mut dyn FnMut(Listed)) -> Result<()> {
             unreachable!("nothing is listed")
         }
-        fn length(&self, key: &Key) -> Result<u64> {
-            match self.down.load(Ordering::SeqCst) {
-                true => Err(Error::new(ErrorKind::Io, key.to_string(), "no line")),
-                false => Ok(1),
-            }
+        fn length(&self, _: &Key) -> Result<u64> {
+            unreachable!("nothing is asked for its length")
         }
         fn delete(&self, _: &Key) -> Result<()> {
             unreachable!("nothing is deleted")
@@ -294,7 +288,7 @@ mod tests {
                     bytes[0].to_string()
                 }
                 Arrival::Unreadable => "unreadable".to_owned(),
-                Arrival::Down(error) => error.problem().to_owned(),
+                Arrival::Unanswered(error) => error.problem().to_owned(),
             };
             assert!(came.lock().unwrap().insert(piece.number, what).is_none(), "taken twice");
         };
@@ -335,8 +329,8 @@ mod tests {
         );
     }
 
-    /// Catches a stretch that is lost or taken twice, one object that is damaged taken for the whole store,
-    /// and a store that is gone taken for damaged objects.
+    /// Catches a stretch that is lost or taken twice, an object that is gone taken for a store that gives no
+    /// answer, and the other way round.
     #[test]
     fn every_stretch_is_taken_once_with_what_came_of_it() {
         let pieces =
@@ -350,7 +344,7 @@ mod tests {
         }
         let down = Far { down: true.into(), ..Far::default() };
         let came = fetch(&down, &always, pieces());
-        assert!(came.len() == 60 && came.values().all(|what| what == "torn"), "{came:?}");
+        assert!(came.len() == 60 && came.values().all(|what| what == "no line"), "{came:?}");
         let near = Far { near: true, ..Far::default() };
         let came = fetch(&near, &always, pieces());
         assert!(came.len() == 60 && came.values().all(|what| what == "near"), "{came:?}");

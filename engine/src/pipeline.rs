@@ -425,6 +425,7 @@ impl ChunkStore<'_> {
             ChunkKind::Data => backend.put_new_data(&key, &[&bytes])?,
             ChunkKind::Meta => backend.put_new(&key, &[&bytes])?,
         }
+        self.repository.keep_stored_pack(id, kind, &bytes);
         self.packs.fetch_add(1, Ordering::Relaxed);
         bytes.clear();
         lock(&self.spare).push(bytes);

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::ahead::{ReadAhead, RecordCache};
-use crate::backend::{Backend, Key, Space};
+use crate::backend::{Backend, Key, Listed, Space, is_unanswered, listed};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{
@@ -52,8 +52,8 @@ pub struct Repository {
     id_key: IdKey,
     index: ChunkIndex,
     index_note: Option<String>,
-    /// The features that were there when it was opened.
-    features: Vec<String>,
+    /// The features that were there when it was opened, or its session began.
+    features: OnceLock<Vec<String>>,
     /// What single chunks are read from, where each read waits for a store.
     ahead: Option<ReadAhead>,
     /// Records of snapshots that were read before.
@@ -83,6 +83,7 @@ impl Repository {
         options.slots.validate("slots")?;
         validate_pack_bytes(options.pack_bytes, options.cutter.max_bytes, "pack size")?;
         refuse_orphans(backend)?;
+        backend.clean_up()?;
         let repository = RepositoryId(random());
         let session = SessionId(random());
         write_features(backend, &[], repository, session)?;
@@ -118,8 +119,19 @@ impl Repository {
         backend: Arc<dyn Backend>,
         cache: impl FnOnce(RepositoryId) -> CachePlace,
     ) -> Result<Self> {
+        let repository = Self::open_for_session(backend, cache)?;
+        let features = check_features(&*repository.backend)?;
+        let _ = repository.features.set(features);
+        Ok(repository)
+    }
+
+    /// Opens as [`Repository::open`] for whoever begins a session before anything is read: it lists
+    /// everything once, the features too, and fails where there is one that this program does not know.
+    pub fn open_for_session(
+        backend: Arc<dyn Backend>,
+        cache: impl FnOnce(RepositoryId) -> CachePlace,
+    ) -> Result<Self> {
         let config = read_config(&*backend)?;
-        let features = check_features(&*backend)?;
         let id_key = IdKey(
             config
                 .id_key
@@ -131,21 +143,30 @@ impl Repository {
         let is_far = backend.reads_at_once().is_some();
         let directory = index.cache_path().and_then(|path| path.parent().map(Path::to_owned));
         Ok(Repository {
-            ahead: is_far.then(ReadAhead::default),
+            ahead: is_far.then(|| ReadAhead::new(directory.clone())),
             records: RecordCache::new(directory.filter(|_| is_far)),
             backend,
             config,
             id_key,
             index,
             index_note,
-            features,
+            features: OnceLock::new(),
             recovered: Mutex::new(false),
         })
     }
 
     /// Brings the index up to date and tells the observer what it met.
     pub fn load_index(&self, observer: &dyn Observer) -> Result<IndexReport> {
-        let mut report = self.index.refresh(&*self.backend)?;
+        self.load_listed_index(&listed(&*self.backend, Space::Indexes)?, observer)
+    }
+
+    /// The same with what was listed below `index/`.
+    pub fn load_listed_index(
+        &self,
+        objects: &[Listed],
+        observer: &dyn Observer,
+    ) -> Result<IndexReport> {
+        let mut report = self.index.refresh_from(&*self.backend, objects)?;
         report.cache_note = self.index_note.clone().or(report.cache_note);
         if let Some(note) = &report.cache_note {
             observer.event(Event::Warning(note));
@@ -186,6 +207,12 @@ impl Repository {
         self.index.close();
     }
 
+    /// Returns more bytes than any pack of this repository has: one is full when it is as large as it was to be,
+    /// and its trailer comes to that.
+    pub fn pack_bytes_max(&self) -> u64 {
+        2 * u64::from(self.config.pack_bytes)
+    }
+
     /// Returns the required-feature bits of packs with chunks of a kind.
     pub fn pack_features(&self, kind: ChunkKind) -> u64 {
         match kind {
@@ -194,10 +221,20 @@ impl Repository {
         }
     }
 
+    /// Looks at what was listed below `features/`.
+    ///
+    /// Fails with `Unsupported` when the repository requires one that this program does not know.
+    pub fn take_features(&self, objects: Vec<Listed>) -> Result<()> {
+        let features = known_features(objects)?;
+        let _ = self.features.set(features);
+        Ok(())
+    }
+
     /// Adds the features that this program's backups use and the repository lacks: one made by an
     /// older program. From then on that program refuses the repository, by the feature's name.
     pub fn add_features(&self, session: SessionId) -> Result<()> {
-        write_features(self.backend(), &self.features, self.id(), session)
+        let present = self.features.get().map_or(&[][..], Vec::as_slice);
+        write_features(self.backend(), present, self.id(), session)
     }
 
     /// Creates a record under `key`. An object of the same name is an error unless its bytes are
@@ -264,14 +301,27 @@ impl Repository {
         Ok(())
     }
 
-    /// Reads records of snapshots from the repository from here on, also those this host has kept.
-    pub fn read_records_anew(&self) {
+    /// Reads from the repository from here on, also what this host has kept of it.
+    pub fn read_anew(&self) {
         self.records.pass_over();
+        self.ahead.iter().for_each(ReadAhead::pass_over);
     }
 
     /// Forgets kept records of snapshots that are not listed any more.
     pub fn keep_snapshot_records(&self, listed: &[SessionId]) {
         self.records.keep(listed);
+    }
+
+    /// Keeps what this host has stored as a pack, if it is one of meta chunks: the next backup reads it.
+    pub fn keep_stored_pack(&self, id: PackId, kind: ChunkKind, bytes: &[u8]) {
+        if let (ChunkKind::Meta, Some(ahead)) = (kind, &self.ahead) {
+            ahead.keep_meta_pack(id, bytes);
+        }
+    }
+
+    /// Forgets what was kept of packs that are not listed any more.
+    pub fn keep_packs(&self, listed: &HashMap<PackId, u64>) {
+        self.ahead.iter().for_each(|ahead| ahead.keep_packs(listed));
     }
 
     fn open_snapshot(&self, session: SessionId, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -348,12 +398,17 @@ impl Repository {
         let mut last = None;
         self.find(id, kind)?;
         for location in self.index.locations(id, kind)? {
-            let (offset, length) = (location.offset.into(), location.stored_length as usize);
-            let stored = match &self.ahead {
-                Some(ahead) => ahead.read(&*self.backend, kind, &location),
-                None => self.backend.get_range(&Key::Pack(location.pack), offset, length),
+            let open = &mut |stored: &[u8]| open(stored, &location);
+            let opened = match &self.ahead {
+                Some(ahead) => ahead.read(&*self.backend, kind, &location, open),
+                None => {
+                    let (offset, length) =
+                        (location.offset.into(), location.stored_length as usize);
+                    let stored = self.backend.get_range(&Key::Pack(location.pack), offset, length);
+                    stored.and_then(|stored| open(&stored))
+                }
             };
-            match stored.and_then(|stored| open(&stored, &location)) {
+            match opened {
                 Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),
             }
@@ -432,8 +487,10 @@ impl Repository {
     fn recover(&self) -> Result<()> {
         for (id, bytes) in self.survey_packs()?.unindexed {
             // One that cannot be read is as good as not there; `check` names it.
-            if let Ok(pack) = read_trailer(&*self.backend, id, bytes, self.id()) {
-                self.index.add_unnamed(&pack);
+            match read_trailer(&*self.backend, id, bytes, self.id()) {
+                Ok(pack) => self.index.add_unnamed(&pack),
+                Err(error) if is_unanswered(&*self.backend, &error) => return Err(error),
+                Err(_) => {}
             }
         }
         Ok(())
@@ -447,6 +504,11 @@ impl Repository {
                 stored.insert(id, object.bytes);
             }
         })?;
+        self.survey_listed_packs(stored)
+    }
+
+    /// The same with the packs that were listed, and their lengths.
+    pub fn survey_listed_packs(&self, mut stored: HashMap<PackId, u64>) -> Result<PackSurvey> {
         let mut survey = PackSurvey::default();
         self.index.packs(&mut |pack| {
             if stored.remove(&pack.id) != Some(pack.bytes) {
@@ -554,19 +616,19 @@ pub fn read_config(backend: &dyn Backend) -> Result<Config> {
 /// Fails with `Unsupported` when it requires one that this program does not know. Asked at open, and
 /// again right before a commit.
 pub fn check_features(backend: &dyn Backend) -> Result<Vec<String>> {
-    let (mut known, mut unknown) = (Vec::new(), None);
-    backend.list(Space::Features, &mut |object| {
+    known_features(listed(backend, Space::Features)?)
+}
+
+fn known_features(objects: Vec<Listed>) -> Result<Vec<String>> {
+    let is_known = |object: &Listed| {
         let name = object.name.trim_start_matches("features/");
-        match KNOWN_FEATURES.iter().any(|feature| feature.name == name) {
-            true => known.push(object.name),
-            false => unknown = Some(object.name),
-        }
-    })?;
-    match unknown {
-        None => Ok(known),
-        Some(name) => Err(Error::new(
+        KNOWN_FEATURES.iter().any(|feature| feature.name == name)
+    };
+    match objects.iter().find(|object| !is_known(object)) {
+        None => Ok(objects.into_iter().map(|object| object.name).collect()),
+        Some(unknown) => Err(Error::new(
             ErrorKind::Unsupported,
-            name,
+            &unknown.name,
             "the repository requires this feature, which this program does not know",
         )),
     }

@@ -1,11 +1,11 @@
 //! Sessions: who may write, and the commit.
 //!
 //! A writer draws a random session id, creates its lease, *then* lists what is doomed, *then* reads
-//! index and snapshots (FORMAT.md 6). Its commit is the create-only write of
+//! index and snapshots (FORMAT.md 7.1); all of that is one listing of everything. Its commit is the create-only write of
 //! `snapshots/<session>`; whoever revokes the session writes a tombstone of the same name, and
 //! exactly one of the two succeeds.
 
-use crate::backend::{Key, Space};
+use crate::backend::{Contents, Key, Listed, is_unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ObjectKind;
@@ -16,7 +16,7 @@ use crate::format::snapshot::Snapshot;
 use crate::id::{PackId, SessionId, random};
 use crate::pack::read_trailer;
 use crate::progress::{Event, Observer};
-use crate::repository::{Repository, check_features};
+use crate::repository::{PackSurvey, Repository, check_features};
 use crate::snapshot::{self, Listing};
 
 /// An index object made of packs' own trailers names about this many chunks at most (10 MB).
@@ -43,6 +43,9 @@ pub struct Begun<'a> {
 
 impl<'a> Session<'a> {
     /// Begins a session. Without a lease (a dry run) nothing is written.
+    ///
+    /// Fails with `Unsupported` when the repository requires a feature that this program does not know;
+    /// the lease is gone then.
     pub fn begin(
         repository: &'a Repository,
         lease: Option<&Lease>,
@@ -51,22 +54,32 @@ impl<'a> Session<'a> {
         let id = SessionId(random());
         let session = Session { repository, id, has_lease: lease.is_some() };
         if let Some(lease) = lease {
-            repository.backend().clean_up()?;
+            // A request, where nothing can have been left behind: `check` asks then.
+            if repository.backend().leaves_traces(repository.pack_bytes_max()) {
+                repository.backend().clean_up()?;
+            }
             repository.create_record(&Key::Lease(id), ObjectKind::Lease, id, &to_json(lease))?;
+        }
+        let contents = Contents::list(repository.backend())?;
+        // Before anything else is looked at: what it means may have changed.
+        repository.take_features(contents.features)?;
+        if session.has_lease {
             repository.add_features(id)?;
         }
         repository.index().begin_session();
-        let doomed = doomed_packs(repository)?.packs;
+        let doomed = doomed_packs(repository, &contents.doomed)?.packs;
         repository.index().avoid(doomed.iter().copied());
-        let report = repository.load_index(observer)?;
+        let report = repository.load_listed_index(&contents.indexes, observer)?;
         let mut findings = report.findings;
         // What no index object names is unknown to a writer, whoever may have it.
         repository.never_recover();
         // With a cache that knew every index object from before, nothing can have been lost
         // without being seen; otherwise what a parent says is stored is looked up.
-        let survey_doubtful = session.survey(&doomed, observer, &mut findings)?;
+        repository.keep_packs(&contents.packs);
+        let survey = repository.survey_listed_packs(contents.packs)?;
+        let survey_doubtful = session.survey(survey, &doomed, observer, &mut findings)?;
         let doubtful = survey_doubtful || report.rebuilt || !findings.is_empty();
-        let snapshots = snapshot::list(repository)?;
+        let snapshots = snapshot::read(repository, contents.snapshots)?;
         for finding in &snapshots.findings.listed {
             observer.event(Event::Finding(finding));
             findings.push(finding.clone());
@@ -79,12 +92,12 @@ impl<'a> Session<'a> {
     /// session stored, or what a lost index object named.
     fn survey(
         &self,
+        survey: PackSurvey,
         doomed: &[PackId],
         observer: &dyn Observer,
         findings: &mut Findings,
     ) -> Result<bool> {
         let repository = self.repository;
-        let survey = repository.survey_packs()?;
         let mut doubtful = !survey.missing.is_empty();
         let mut find = |kind, object: String, detail: &str| {
             let finding = Finding::new(kind, object, detail);
@@ -104,6 +117,7 @@ impl<'a> Session<'a> {
             match read_trailer(repository.backend(), id, bytes, repository.id()) {
                 Ok(pack) => adopted.push(pack),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
                 Err(error) => {
                     doubtful = true;
                     let object = Key::Pack(id).to_string();
@@ -171,13 +185,9 @@ impl Drop for Session<'_> {
 
 /// Reads every doomed record; one that cannot be read stops the session, since it might name any
 /// pack.
-fn doomed_packs(repository: &Repository) -> Result<Doomed> {
-    let mut names = Vec::new();
-    repository.backend().list(Space::Doomed, &mut |object| {
-        names.extend(Key::parse(&object.name));
-    })?;
+fn doomed_packs(repository: &Repository, listed: &[Listed]) -> Result<Doomed> {
     let mut all = Doomed { packs: Vec::new() };
-    for key in names {
+    for key in listed.iter().filter_map(|object| Key::parse(&object.name)) {
         match repository.read_record(&key, ObjectKind::Doomed) {
             Ok((_, body)) => {
                 let doomed: Doomed = from_json(&body, &key.to_string())?;

@@ -1,6 +1,6 @@
 //! Snapshots: listing them, and choosing one by what a user types.
 
-use crate::backend::{Key, Space, for_each_read};
+use crate::backend::{Key, Listed, Space, for_each_read, listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::config::from_json;
@@ -46,18 +46,26 @@ impl Filter {
     }
 }
 
-/// Reads every snapshot. Unreadable ones are findings; the rest of the repository works on.
+/// Reads every snapshot. Unreadable ones are findings; the rest of the repository works on. A store that gives
+/// no answer is an error.
 pub fn list(repository: &Repository) -> Result<Listing> {
+    read(repository, listed(repository.backend(), Space::Snapshots)?)
+}
+
+/// The same with what was listed below `snapshots/`.
+pub fn read(repository: &Repository, objects: Vec<Listed>) -> Result<Listing> {
     let mut names = Vec::new();
     let mut listing = Listing::default();
-    repository.backend().list(Space::Snapshots, &mut |object| match Key::parse(&object.name) {
-        Some(Key::Snapshot(id)) => names.push(id),
-        _ => listing.findings.push(Finding::new(
-            FindingKind::ForeignObject,
-            object.name,
-            "the name of a snapshot expected",
-        )),
-    })?;
+    for object in objects {
+        match Key::parse(&object.name) {
+            Some(Key::Snapshot(id)) => names.push(id),
+            _ => listing.findings.push(Finding::new(
+                FindingKind::ForeignObject,
+                object.name,
+                "the name of a snapshot expected",
+            )),
+        }
+    }
     repository.keep_snapshot_records(&names);
     for_each_read(
         repository.backend(),
@@ -69,7 +77,7 @@ pub fn list(repository: &Repository) -> Result<Listing> {
                 Ok(None) => listing.revoked += 1,
                 // Deleted between listing and reading: forgotten by somebody else.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => listing.findings.push(object_finding(&error)?),
+                Err(error) => listing.findings.push(object_finding(repository.backend(), &error)?),
             }
             Ok(())
         },

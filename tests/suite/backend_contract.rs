@@ -80,6 +80,15 @@ pub(crate) fn keeps_its_promises(backend: &dyn Backend) {
     for space in Space::ALL {
         assert_eq!(listed(backend, space), wanted[space.prefix()], "{space:?}");
     }
+    // All of them in one pass, what is doomed before the index, the index before packs and snapshots.
+    let mut all: Vec<(Space, Listed)> = Vec::new();
+    backend.list_all(&mut |space, object| all.push((space, object))).unwrap();
+    assert!(all.is_sorted_by_key(|(space, _)| *space), "{all:?}");
+    all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    assert_eq!(all.len(), keys().len());
+    for (space, object) in &all {
+        assert!(wanted[space.prefix()].contains(object), "{object:?} in {space:?}");
+    }
     // An object without bytes is an object.
     let empty = Key::Pack(PackId([7; 32]));
     backend.put_new(&empty, &[]).unwrap();

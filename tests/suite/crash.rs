@@ -242,7 +242,10 @@ const CHILD: &str = "COLVAULT_TEST_CHILD";
 /// Creates the repository if there is none; may have been killed at it before.
 fn open_or_create(place: &Path) -> Store {
     let root = place.join("repository");
-    let backend = LocalBackend::create(&root).unwrap();
+    let backend = match root.join("config").exists() {
+        true => LocalBackend::open(&root),
+        false => LocalBackend::create(&root).unwrap(),
+    };
     let options = CreateOptions {
         cutter: Default::default(),
         slots: SlotParameters::default(),

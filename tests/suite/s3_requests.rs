@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::num::NonZero;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colvault_benches::generator::{CodecChoice, NightKind, NightOptions, night};
-use colvault_engine::backend::{Backend, S3Backend, Space};
+use colvault_engine::backend::{Backend, Key, S3Backend, Space};
 use colvault_engine::backup::Group;
 use colvault_engine::check::{CheckOptions, check};
+use colvault_engine::error::ErrorKind;
+use colvault_engine::finding::FindingKind;
+use colvault_engine::id::PackId;
 use colvault_engine::index::CachePlace;
 use colvault_engine::packer::Packers;
 use colvault_engine::progress::{Cancel, NullObserver};
@@ -19,17 +23,30 @@ use colvault_engine::testing::trees::{Random, write_tree};
 
 use crate::recipes::{generated, recipes};
 use crate::support::compare::{self, Leave, assert_equal};
+use crate::support::nights::{become_night, bundled};
+use crate::support::program::write;
 use crate::support::s3::{
-    Answer, BUCKET, Bucket, Fault, Job, Rule, Seen, answering, counted, options,
+    Answer, BUCKET, Bucket, Fault, Job, Rule, Seen, answering, counted, figure, options,
 };
-use crate::support::{PACK_BYTES, Store, quick, wait_until_not_racy};
+use crate::support::{PACK_BYTES, Store, has_finding, quick, require_root, wait_until_not_racy};
 
 fn store(bucket: &Bucket, cache: CachePlace) -> Store {
     Store { backend: bucket.backend(), cache }
 }
 
-/// Catches a backup that asks more of the store where there is more: when nothing changed it makes so many
-/// requests and no more, whatever the size.
+/// What a backup asks of the store when nothing changed, in this order. Before its lease it only looks whether there
+/// is a repository; one listing says everything else, and before the commit it is seen that the repository
+/// still asks for nothing unknown.
+const UNCHANGED_NIGHT: [&str; 6] =
+    ["GET config", "PUT leases", "LIST all", "LIST features", "PUT snapshots", "DELETE leases"];
+
+fn classes(seen: &[Seen]) -> Vec<String> {
+    seen.iter().map(Seen::class).collect()
+}
+
+/// Catches a backup that asks more of the store where there is more: when nothing changed it makes these
+/// requests and no others, whatever the size, and receives next to nothing; one that looks at the
+/// repository before its lease is there; and one that looks for parts that it cannot have left.
 #[test]
 fn an_unchanged_source_costs_the_same_few_requests_at_any_size() {
     let place = quick();
@@ -38,36 +55,219 @@ fn an_unchanged_source_costs_the_same_few_requests_at_any_size() {
         write_tree(&place.path().join(name), 1, files, 2_000).unwrap();
     }
     wait_until_not_racy();
-    let mut counts = Vec::new();
     for (name, _) in sizes {
         let bucket = Bucket::new();
         let cache = CachePlace::Directory(place.path().join(format!("cache {name}")));
-        let store = Store::create(bucket.backend(), cache, PACK_BYTES);
+        let store = Store::create(bucket.backend(), cache.clone(), PACK_BYTES);
         let source = place.path().join(name);
-        let back_up = || {
+        let back_up = |store: &Store| {
             let report = store.backup_with(&source, |options| options.group = Group::Paths);
             report.unwrap().snapshot.stats.bytes_read
         };
-        assert!(back_up() > 0);
+        assert!(back_up(&store) > 0);
         bucket.proxy.take();
-        assert_eq!(back_up(), 0, "nothing changed");
-        counts.push(counted(&bucket.proxy.take()));
+        for _ in 0..3 {
+            assert_eq!(back_up(&store), 0, "nothing changed");
+            let seen = bucket.proxy.take();
+            assert_eq!(classes(&seen), UNCHANGED_NIGHT);
+            let objects = seen.iter().filter(|seen| seen.class().starts_with("GET "));
+            assert!(objects.map(|seen| seen.received).sum::<u64>() < 1000);
+        }
+        // A host that has kept nothing: records, and the manifest in one range.
+        let stranger = Store { backend: bucket.backend(), cache: CachePlace::Memory };
+        assert_eq!(back_up(&stranger), 0);
+        let counts = counted(&bucket.proxy.take());
+        assert_eq!((counts["GET snapshots"], counts["GET packs"]), (4, 1), "{counts:?}");
+        // Packs that go up in parts may have left some behind.
+        let backend = bucket.backend();
+        backend.set_parts_above(PACK_BYTES.into());
+        assert_eq!(back_up(&Store { backend, cache }), 0);
+        assert_eq!(counted(&bucket.proxy.take())["LIST uploads"], 1);
     }
-    assert_eq!(counts[0], counts[1]);
-    let total: usize = counts[0].values().sum();
-    assert!(total <= 15, "{:?}", counts[0]);
-    for (class, wanted) in [
-        ("GET config", 1),
-        ("PUT leases", 1),
-        ("PUT snapshots", 1),
-        ("DELETE leases", 1),
-        ("LIST packs", 1),
-        ("LIST index", 1),
-        ("LIST snapshots", 1),
-    ] {
-        assert_eq!(counts[0].get(class), Some(&wanted), "{class}: {:?}", counts[0]);
+}
+
+/// Catches a night of a deployment that reads its catalog and its extent map from the store, which it proved
+/// the night before, a plan that does, and a night that stores something because what lies
+/// beside the source changed; and parts that nobody ever looks for.
+#[test]
+fn an_unchanged_deployment_costs_no_more() {
+    require_root("files of the server's user");
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket);
+    let nights = bundled(&job.place.path(""), 1);
+    become_night(&nights[0], &job.place.path("live"));
+    wait_until_not_racy();
+    bucket.proxy.take();
+    job.init();
+    assert_eq!(counted(&bucket.proxy.take())["LIST uploads"], 1);
+    let line = "backup --root @/live --host db1";
+    job.expect(0, line).silent();
+    for night in 0..2 {
+        write(job.place.path(&format!("live/etc/beside{night}")), "beside");
+        bucket.proxy.take();
+        job.expect(0, "plan --root @/live --host db1");
+        assert_eq!(classes(&bucket.proxy.take()), [UNCHANGED_NIGHT[0], UNCHANGED_NIGHT[2]]);
+        let ran = job.expect(0, &format!("{line} --json")).silent();
+        assert_eq!(classes(&bucket.proxy.take()), UNCHANGED_NIGHT);
+        assert_eq!(figure(&ran, "data_added"), 0);
     }
-    assert!(!counts[0].contains_key("PUT packs") && !counts[0].contains_key("PUT index"));
+    job.expect(0, "check").silent();
+    assert_eq!(counted(&bucket.proxy.take())["LIST uploads"], 1);
+}
+
+/// Catches a directory on the way to the source that counts as changed because of what lies beside the
+/// source, and one whose owner or mode changed and that stays as it was in the snapshot.
+#[test]
+fn directories_on_the_way_change_by_more_than_their_times() {
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket);
+    let way = job.place.path("way");
+    write_tree(&way.join("source"), 1, 10, 10_000).unwrap();
+    job.init();
+    let back_up = || {
+        job.expect(0, "backup @/way/source --host h").silent();
+        classes(&bucket.proxy.take())
+    };
+    wait_until_not_racy();
+    back_up();
+    fs::write(way.join("beside"), "beside").unwrap();
+    assert_eq!(back_up(), UNCHANGED_NIGHT);
+    let mode = |mode| fs::set_permissions(&way, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o711);
+    assert_eq!(back_up().iter().filter(|class| *class == "PUT packs").count(), 1);
+    job.expect(0, "restore latest --target @/back").silent();
+    let restored = job.restored("back").with_file_name("way");
+    assert_eq!(fs::metadata(restored).unwrap().permissions().mode() & 0o777, 0o711);
+    // What is asked for is told by its times, as ever.
+    fs::write(way.join("source/new"), "new").unwrap();
+    assert_eq!(back_up().iter().filter(|class| *class == "PUT packs").count(), 2);
+}
+
+/// Catches an older program that writes into a repository whose features it does not know, that leaves its
+/// lease there, or that does not say which one it is; before anything is read, and right before the commit.
+#[test]
+fn an_unknown_feature_is_met_behind_the_lease_and_the_lease_goes() {
+    let place = quick();
+    let source = place.path().join("source");
+    write_tree(&source, 1, 10, 50_000).unwrap();
+    let bucket = Bucket::new();
+    let cache = CachePlace::Directory(place.path().join("cache"));
+    let store = Store::create(bucket.backend(), cache, PACK_BYTES);
+    let (key, direct) = (Key::Feature("from-the-future".to_owned()), bucket.direct());
+    let newer = {
+        let (key, direct) = (key.clone(), direct.clone());
+        move || direct.put_new(&key, &[b"whatever"]).unwrap()
+    };
+    let refused = || {
+        bucket.proxy.take();
+        let error = store.backup_with(&source, |_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("from-the-future"), "{error}");
+        assert_eq!(bucket.names("leases/"), Vec::<String>::new());
+        assert_eq!(bucket.names("snapshots/"), Vec::<String>::new());
+        classes(&bucket.proxy.take())
+    };
+    newer();
+    assert_eq!(refused(), ["GET config", "PUT leases", "LIST all", "DELETE leases"]);
+    assert_eq!(store.open().map(drop).unwrap_err().kind(), ErrorKind::Unsupported);
+    direct.delete(&key).unwrap();
+    // Just when the packs of a backup go up.
+    let once = Mutex::new(Some(newer));
+    let is_pack = move |seen: &Seen| {
+        seen.class() == "PUT packs" && {
+            once.lock().unwrap().take().into_iter().for_each(|newer| newer());
+            false
+        }
+    };
+    bucket.proxy.add(Rule::new(Fault::Drop).when(is_pack));
+    let seen = refused();
+    assert_eq!(seen[seen.len() - 2..], ["LIST features", "DELETE leases"]);
+}
+
+/// Catches what a host has kept and is believed although it is damaged, cut, another file, too long or no file
+/// at all; that stays when its pack is gone; or that hides from a check what the store has lost.
+#[test]
+fn what_a_host_has_kept_is_never_believed() {
+    let place = quick();
+    let source = place.path().join("source");
+    write_tree(&source, 1, 200, 5_000).unwrap();
+    wait_until_not_racy();
+    let bucket = Bucket::new();
+    let cache = place.path().join("cache");
+    let directory = CachePlace::Directory(cache.clone());
+    let store = Store::create(bucket.backend(), directory, PACK_BYTES);
+    store.backup(&source);
+    let expected = compare::read(&source);
+    let packs = crate::support::s3::objects(&bucket.directory().join("packs"));
+    let kept = || crate::support::s3::objects(&cache.join("packs"));
+    let whole = kept();
+    assert!(!whole.is_empty() && whole.len() < 20, "{:?}", whole.keys());
+    let damages: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 5] = [
+        ("bits", &|bytes| bytes.iter().map(|byte| byte ^ 0x10).collect()),
+        ("half", &|bytes| bytes[..bytes.len() / 2].to_vec()),
+        ("nothing", &|_| Vec::new()),
+        ("zeros", &|bytes| vec![0; bytes.len()]),
+        ("too much", &|bytes| bytes.repeat(1 + (5 << 20) / bytes.len())),
+    ];
+    let works = |context: &str| {
+        let named = store.latest();
+        bucket.proxy.take();
+        let report = store.backup_with(&source, |options| options.group = Group::Paths).unwrap();
+        assert_eq!(report.repository_findings.listed, [], "{context}");
+        let again = store.backup(&source);
+        assert_eq!((again.snapshot.parent, again.snapshot.stats.bytes_read), (Some(named.id), 0));
+        let seen = counted(&bucket.proxy.take()).get("GET packs").copied().unwrap_or(0);
+        let target = place.path().join("target");
+        store.restore(&store.latest(), &target);
+        assert_equal(&expected, &target, Leave::default(), context);
+        fs::remove_dir_all(&target).unwrap();
+        seen
+    };
+    assert_eq!(works("whole"), 0);
+    for (context, damage) in damages {
+        for (name, bytes) in &whole {
+            fs::write(cache.join("packs").join(name), damage(bytes)).unwrap();
+        }
+        assert!(works(context) > 0, "{context}: it is read from the store");
+        assert_eq!(works(context), 0, "{context}: and kept anew");
+    }
+    // Those of another pack, and no files.
+    let names: Vec<&String> = whole.keys().collect();
+    let other = Random::new(1).bytes(100_000);
+    names.iter().for_each(|name| fs::write(cache.join("packs").join(name), &other).unwrap());
+    assert!(works("another file") > 0);
+    for name in &names {
+        fs::remove_file(cache.join("packs").join(name)).unwrap();
+        fs::create_dir(cache.join("packs").join(name)).unwrap();
+    }
+    assert!(works("directories") > 0);
+    for name in &names {
+        fs::remove_dir(cache.join("packs").join(name)).unwrap();
+    }
+    let gone = format!("{}.0", PackId([0xab; 32]));
+    fs::write(cache.join("packs").join(&gone), "of a pack that is gone").unwrap();
+    works("a pack that is gone");
+    assert!(!kept().contains_key(&gone));
+
+    // Everything is kept, and the store loses it.
+    works("before");
+    store.expect_clean("before");
+    let snapshot = bucket.names("snapshots/").pop().unwrap();
+    let path = bucket.directory().join(&snapshot);
+    let record = fs::read(&path).unwrap();
+    fs::write(&path, &record[..record.len() - 1]).unwrap();
+    let is_meta = |name: &&String| {
+        let id = name.rsplit('/').next().unwrap();
+        whole.keys().any(|kept| kept.starts_with(id))
+    };
+    let pack = packs.keys().find(is_meta).unwrap();
+    let path = bucket.directory().join("packs").join(pack);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100..].iter_mut().for_each(|byte| *byte ^= 1);
+    fs::write(&path, bytes).unwrap();
+    let found = store.check_with(false, false).unwrap().findings.listed;
+    assert!(has_finding(&found, FindingKind::DamagedObject, &snapshot), "{found:?}");
+    assert!(has_finding(&found, FindingKind::DamagedManifest, ""), "{found:?}");
 }
 
 /// The packs that hold data, and all others, by the class they were put with.
@@ -219,6 +419,35 @@ fn slots_come_in_few_long_reads_and_no_byte_twice() {
     assert!(bytes * 2 < stored * 3, "{bytes} of {stored} bytes");
 }
 
+/// Catches a store that gives no answer for a pack told as damage, zeros put where its content belongs, and
+/// every chunk asked for by itself before the restore ends.
+#[test]
+fn a_pack_that_is_not_answered_for_ends_what_reads_it() {
+    let bucket = Bucket::new();
+    let job = Job::with(&bucket).set("COLVAULT_S3_ATTEMPTS", "2");
+    write_tree(&job.place.path("source"), 1, 30, 200_000).unwrap();
+    job.init_and_back_up();
+    let largest = crate::support::s3::objects(&bucket.directory())
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("packs/"))
+        .max_by_key(|(_, bytes)| bytes.len());
+    let name = largest.unwrap().0;
+    let is_it = move |seen: &Seen| seen.class() == "GET packs" && seen.path.ends_with(&name);
+    bucket.proxy.add(Rule::new(Fault::slow_down()).when(is_it));
+    for line in ["restore latest --target @/target", "check --read-data", "dump latest --archive"] {
+        bucket.proxy.take();
+        let ran = job.expect(1, line);
+        assert!(ran.err.contains("SlowDown"), "{line}: {}", ran.err);
+        assert!(
+            !ran.err.contains("damaged") && !ran.out.contains("damaged"),
+            "{line}: {}",
+            ran.err
+        );
+        let gets = counted(&bucket.proxy.take())["GET packs"];
+        assert!(gets < 30, "{line}: {gets} requests");
+    }
+}
+
 /// A store that holds a million objects and nothing else: pages of listings.
 fn page(start: usize, objects: usize, token: Option<usize>) -> String {
     let mut text = String::with_capacity(objects * 260);
@@ -332,8 +561,8 @@ fn a_new_host_reads_index_objects_alone_and_resumes() {
     let get = || Rule::new(Fault::Drop).method("GET").path("/index/");
     bucket.proxy.add(get().after(half));
     let (loaded, _) = load("interrupted");
-    let is_told = loaded.map_or(true, |report| !report.findings.is_empty());
-    assert!(is_told, "an index that could not be read to its end");
+    let error = loaded.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "no answer is no damage: {error}");
     bucket.proxy.clear();
     let (loaded, counts) = load("interrupted");
     loaded.unwrap();

@@ -93,7 +93,8 @@ impl Store {
     ) -> Result<BackupReport> {
         let mut options = backup_options(source);
         change(&mut options);
-        let repository = self.open()?;
+        let cache = |_| self.cache.clone();
+        let repository = Repository::open_for_session(Arc::clone(&self.backend), cache)?;
         let report = backup(&repository, &options, &NullObserver)?;
         repository.close();
         Ok(report)

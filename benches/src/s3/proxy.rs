@@ -202,8 +202,8 @@ impl Seen {
         Some((first.parse().ok()?, last.parse().ok()?))
     }
 
-    /// Method and what it is about: `GET packs`, `PUT snapshots`, `LIST leases`; keys without their
-    /// names, below whatever prefix.
+    /// Method and what it is about: `GET packs`, `PUT snapshots`, `LIST leases`, `LIST all`; keys without
+    /// their names, below whatever prefix.
     pub fn class(&self) -> String {
         let spaces =
             ["packs", "index", "snapshots", "leases", "doomed", "features", "probes", "config"];
@@ -214,7 +214,13 @@ impl Seen {
                 || within.contains(&format!("={space}/"))
                 || within.ends_with(&format!("/{space}"))
         };
-        let space = spaces.iter().find(is_in).copied().unwrap_or("?");
+        let lists_uploads =
+            self.query.split('&').any(|part| part == "uploads" || part == "uploads=");
+        if lists_uploads && self.method == "GET" {
+            return "LIST uploads".to_owned();
+        }
+        let none = if is_listing { "all" } else { "?" };
+        let space = spaces.iter().find(is_in).copied().unwrap_or(none);
         let verb = if is_listing { "LIST" } else { self.method.as_str() };
         format!("{verb} {space}")
     }

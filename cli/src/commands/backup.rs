@@ -53,7 +53,7 @@ pub fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let directory = context.settings.directory()?;
     let cache = context.settings.cache.as_ref();
     refuse_own_directories(&source.trees, &exclude, directory.as_deref(), cache)?;
-    let repository = context.open_repository()?;
+    let repository = context.open_for_session()?;
     context.output.source(&source);
     let watch = Watch::new(context.output);
     let daemons = source.daemons.clone();

@@ -121,7 +121,7 @@ impl PlanArgs {
 /// Opens the repository if one was given.
 fn open(context: &Context<'_>) -> Result<Option<Repository>, Failure> {
     match context.settings.has_repository() {
-        true => context.open_repository().map(Some),
+        true => context.open_for_session().map(Some),
         false => Ok(None),
     }
 }
@@ -151,8 +151,8 @@ fn forecast(forecast: &Forecast, own: &Traffic, config: &Config) -> Traffic {
     let asks_first = config.store.create_only == CreateOnlyFact::Ignored;
     Traffic {
         puts,
-        // Uploads that were left behind, and before the commit the features once more.
-        lists: own.lists + 2,
+        // Before the commit the features once more.
+        lists: own.lists + 1,
         gets: own.gets,
         heads: own.heads + if asks_first { puts } else { 0 },
         // The lease.
@@ -195,7 +195,7 @@ mod tests {
         };
         // Nothing to read: a lease and a snapshot.
         let idle = of(0, Some(0), &config);
-        assert_eq!((idle.puts, idle.lists, idle.gets, idle.deletes), (2, 7, 3, 1));
+        assert_eq!((idle.puts, idle.lists, idle.gets, idle.deletes), (2, 6, 3, 1));
         assert_eq!((idle.sent, idle.received, idle.heads), (0, 7, 0));
         // 100 bytes stored are ten packs, one of manifests, two index objects.
         assert_eq!(of(1000, Some(100), &config).puts, 2 + 10 + 1 + 2);

@@ -23,44 +23,51 @@ pub enum Key {
     Doomed(SessionId),
 }
 
-/// A part of the name space that can be listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A part of the name space that can be listed; in the order of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
-    /// `features/`
-    Features,
-    /// `packs/`
-    Packs,
-    /// `index/`
-    Indexes,
-    /// `snapshots/`
-    Snapshots,
-    /// `leases/`
-    Leases,
     /// `doomed/`
     Doomed,
+    /// `features/`
+    Features,
+    /// `index/`
+    Indexes,
+    /// `leases/`
+    Leases,
+    /// `packs/`
+    Packs,
+    /// `snapshots/`
+    Snapshots,
 }
 
 impl Space {
-    /// All spaces.
+    /// All spaces, in the order of their names: that of a session's listings (FORMAT.md 7.1, 4), so
+    /// that one listing of everything is as good as one of each.
     pub const ALL: [Space; 6] = [
-        Space::Features,
-        Space::Packs,
-        Space::Indexes,
-        Space::Snapshots,
-        Space::Leases,
         Space::Doomed,
+        Space::Features,
+        Space::Indexes,
+        Space::Leases,
+        Space::Packs,
+        Space::Snapshots,
     ];
 
     /// Returns the first part of every name in it.
     pub fn prefix(self) -> &'static str {
         match self {
-            Space::Features => "features",
-            Space::Packs => "packs",
-            Space::Indexes => "index",
-            Space::Snapshots => "snapshots",
-            Space::Leases => "leases",
             Space::Doomed => "doomed",
+            Space::Features => "features",
+            Space::Indexes => "index",
+            Space::Leases => "leases",
+            Space::Packs => "packs",
+            Space::Snapshots => "snapshots",
         }
+    }
+
+    /// Returns the space that a name is in, whether it is one of ours or not.
+    pub fn of(name: &str) -> Option<Self> {
+        let (first, _) = name.split_once('/')?;
+        Space::ALL.into_iter().find(|space| space.prefix() == first)
     }
 }
 
@@ -111,6 +118,7 @@ mod tests {
     #[test]
     fn names_come_back_and_foreign_ones_are_none() {
         let session = SessionId([0xab; 16]);
+        assert!(Space::ALL.is_sorted_by_key(|space| space.prefix()) && Space::ALL.is_sorted());
         for key in [
             Key::Config,
             Key::Feature("codec-zstd".to_owned()),
@@ -120,7 +128,10 @@ mod tests {
             Key::Lease(session),
             Key::Doomed(session),
         ] {
-            assert_eq!(Key::parse(&key.to_string()), Some(key));
+            let name = key.to_string();
+            let space = Space::of(&name).map(|space| name.starts_with(space.prefix()));
+            assert_eq!(space, (key != Key::Config).then_some(true));
+            assert_eq!(Key::parse(&name), Some(key));
         }
         let id = PackId([0x0f; 32]);
         for foreign in [

@@ -9,6 +9,7 @@
 //!
 //! Every backend and every wrapper passes the same suite, `tests/suite/backend_contract.rs`.
 
+mod contents;
 mod key;
 mod local;
 mod memory;
@@ -21,6 +22,8 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::traffic::Traffic;
+pub use contents::Contents;
+pub(crate) use contents::listed;
 pub use key::{Key, Space};
 pub use local::LocalBackend;
 pub use memory::MemoryBackend;
@@ -72,6 +75,14 @@ pub trait Backend: Send + Sync {
     /// Calls `each` for every object of a space, in no order.
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()>;
 
+    /// Calls `each` for every object of every space; the spaces come in the order of [`Space::ALL`], as far as
+    /// the store keeps to it.
+    fn list_all(&self, each: &mut dyn FnMut(Space, Listed)) -> Result<()> {
+        Space::ALL
+            .into_iter()
+            .try_for_each(|space| self.list(space, &mut |object| each(space, object)))
+    }
+
     /// Returns an object's stored length. Fails with `NotFound`.
     fn length(&self, key: &Key) -> Result<u64>;
 
@@ -99,6 +110,12 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Whether a write of so many bytes that is interrupted may leave something behind, for
+    /// [`Backend::clean_up`] to remove.
+    fn leaves_traces(&self, _bytes: u64) -> bool {
+        true
+    }
+
     /// Removes what interrupted writes of this program left behind and no live process holds.
     fn clean_up(&self) -> Result<()> {
         Ok(())
@@ -116,6 +133,12 @@ pub trait Backend: Send + Sync {
         let problem = "objects can be locked in buckets only";
         Err(Error::new(ErrorKind::Unsupported, self.location(), problem))
     }
+}
+
+/// Whether an error says that a store far away gave no answer, however often it was asked. That says nothing
+/// of the object, where the same error of a disk says that this one cannot be read.
+pub fn is_unanswered(backend: &dyn Backend, error: &Error) -> bool {
+    error.kind() == ErrorKind::Io && backend.reads_at_once().is_some()
 }
 
 impl<B: Backend + ?Sized> Backend for Arc<B> {
@@ -137,6 +160,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     fn list(&self, space: Space, each: &mut dyn FnMut(Listed)) -> Result<()> {
         (**self).list(space, each)
     }
+    fn list_all(&self, each: &mut dyn FnMut(Space, Listed)) -> Result<()> {
+        (**self).list_all(each)
+    }
     fn length(&self, key: &Key) -> Result<u64> {
         (**self).length(key)
     }
@@ -157,6 +183,9 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
     fn traffic(&self) -> Option<Traffic> {
         (**self).traffic()
+    }
+    fn leaves_traces(&self, bytes: u64) -> bool {
+        (**self).leaves_traces(bytes)
     }
     fn clean_up(&self) -> Result<()> {
         (**self).clean_up()

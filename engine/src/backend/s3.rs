@@ -231,6 +231,15 @@ impl Backend for S3Backend {
         self.client.list(&start, &mut |name, bytes| each(Listed { name, bytes }))
     }
 
+    fn list_all(&self, each: &mut dyn FnMut(Space, Listed)) -> Result<()> {
+        let starts = Space::ALL.map(|space| format!("{}/", space.prefix()));
+        self.client.list_below(&starts, &mut |name, bytes| {
+            if let Some(space) = Space::of(&name) {
+                each(space, Listed { name, bytes });
+            }
+        })
+    }
+
     fn length(&self, key: &Key) -> Result<u64> {
         self.client.length(&key.to_string())
     }
@@ -249,6 +258,10 @@ impl Backend for S3Backend {
 
     fn traffic(&self) -> Option<Traffic> {
         Some(self.client.traffic())
+    }
+
+    fn leaves_traces(&self, bytes: u64) -> bool {
+        self.client.goes_up_in_parts(bytes)
     }
 
     fn clean_up(&self) -> Result<()> {

@@ -187,7 +187,6 @@ pub fn backup_guarded(
 ) -> Result<BackupReport> {
     let time = (options.clock)();
     let (kind, group_name) = options.source();
-    let record = record::settled(repository, options, observer)?;
     let lease = Lease {
         purpose: "backup".to_owned(),
         host: options.host.clone(),
@@ -198,6 +197,7 @@ pub fn backup_guarded(
     let lease = (!options.dry_run).then_some(&lease);
     let Begun { session, snapshots, findings: repository_findings, doubtful } =
         Session::begin(repository, lease, observer)?;
+    let record = record::settled(&snapshots, options, observer)?;
     let parent = options.parent(&snapshots);
     if let (None, Some(other)) = (parent, options.last(&snapshots)) {
         let text = format!(
@@ -506,7 +506,7 @@ impl Run<'_> {
                 Met::LeftOut(left_out) => self.leave_out(left_out),
                 Met::Failed { path, error } => self.walk_failed(tree, &path, &error)?,
                 Met::Found(found) => {
-                    let previous = parent.seek(&found.path, self.observer);
+                    let previous = parent.seek(&found.path, self.observer)?;
                     if let Some(next) = self.meet(tree, found, previous, reading, scope)? {
                         pending.push_back(next);
                     }
@@ -620,6 +620,26 @@ impl Run<'_> {
         }
     }
 
+    /// Returns the parent's entry of a directory that only leads to what was asked for, if nothing but its times
+    /// changed: these are of what lies beside, and alone make no new entry, or a night without changes would
+    /// store one.
+    fn leads_as_before(
+        &mut self,
+        found: &Found,
+        previous: &Entry,
+        xattrs: &[(Vec<u8>, Vec<u8>)],
+    ) -> Option<Entry> {
+        let (path, node) = (found.path.clone(), Node::Directory);
+        let mut now = self.entry(path, &found.stat, node, xattrs.to_vec(), previous.racy);
+        now.mtime = previous.mtime;
+        now.identity.ctime = previous.identity.ctime;
+        (found.stat.file_type == FileType::Directory && now == *previous).then(|| {
+            self.stats.dirs_unmodified += 1;
+            self.observer.event(Event::Done { entries: 1, bytes: 0 });
+            now
+        })
+    }
+
     fn attributes_only(
         &mut self,
         tree: &SourceTree,
@@ -657,6 +677,12 @@ impl Run<'_> {
                 Vec::new()
             }),
         };
+        if let Some(previous) =
+            previous.as_ref().filter(|_| found.only_leads && findings.is_empty())
+            && let Some(same) = self.leads_as_before(found, previous, &xattrs)
+        {
+            return Ok(Some(same));
+        }
         if stat.file_type == FileType::Directory {
             match (&previous, unchanged) {
                 (_, Some(_)) => self.stats.dirs_unmodified += 1,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use crate::backend::is_unanswered;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ChunkKind;
 use crate::format::extent::{Extent, LIST_DEPTH_MAX};
@@ -42,6 +43,7 @@ pub(super) fn choose<'a>(
 
 /// The parent's entries of one component, read in step with the walk.
 pub(crate) struct ParentCursor<'a> {
+    repository: &'a Repository,
     reader: Option<ManifestReader<'a>>,
     next: Option<Entry>,
 }
@@ -49,17 +51,23 @@ pub(crate) struct ParentCursor<'a> {
 impl<'a> ParentCursor<'a> {
     pub fn new(repository: &'a Repository, component: Option<&Component>) -> Self {
         let reader = component.map(|component| ManifestReader::new(repository, component));
-        ParentCursor { reader, next: None }
+        ParentCursor { repository, reader, next: None }
     }
 
     /// Returns the parent's entry of this path; paths come in rising order. A parent that cannot
     /// be read is as good as none: the observer is told, and files are read again.
-    pub fn seek(&mut self, path: &[u8], observer: &dyn Observer) -> Option<Entry> {
+    ///
+    /// Fails when a store gives no answer: the rest of the backup would not get one either.
+    pub fn seek(&mut self, path: &[u8], observer: &dyn Observer) -> Result<Option<Entry>> {
         loop {
             if self.next.is_none() {
-                match self.reader.as_mut()?.next_entry() {
+                let Some(reader) = self.reader.as_mut() else { return Ok(None) };
+                match reader.next_entry() {
                     Ok(Some(entry)) => self.next = Some(entry),
                     Ok(None) => self.reader = None,
+                    Err(error) if is_unanswered(self.repository.backend(), &error) => {
+                        return Err(error);
+                    }
                     Err(error) => {
                         let text =
                             format!("the parent's manifest is not used any further: {error}");
@@ -68,10 +76,11 @@ impl<'a> ParentCursor<'a> {
                     }
                 }
             }
-            match compare_paths(&self.next.as_ref()?.path, path) {
+            let Some(next) = &self.next else { return Ok(None) };
+            match compare_paths(&next.path, path) {
                 std::cmp::Ordering::Less => self.next = None,
-                std::cmp::Ordering::Equal => return self.next.take(),
-                std::cmp::Ordering::Greater => return None,
+                std::cmp::Ordering::Equal => return Ok(self.next.take()),
+                std::cmp::Ordering::Greater => return Ok(None),
             }
         }
     }

@@ -16,8 +16,7 @@ use crate::format::text::encode_path;
 use crate::id::hash_stored;
 use crate::pattern::Patterns;
 use crate::progress::{Event, Observer};
-use crate::repository::Repository;
-use crate::snapshot::{self, Listing};
+use crate::snapshot::Listing;
 use crate::source::SourceTree;
 use crate::source::columnstore::{DATA_FILES, LEFT_TO_THE_RECORD};
 use crate::source::directory::{Met, Walk, WalkOptions};
@@ -36,12 +35,12 @@ pub struct RecordOptions {
     pub apply: bool,
 }
 
-/// Returns the system of record as the snapshot will say it.
+/// Returns the system of record as the snapshot will say it. `snapshots` are those of the repository.
 ///
 /// Fails with `Refused` when data would be left out and neither this run nor the last snapshot of
 /// the deployment from this host confirms these very settings.
 pub(super) fn settled(
-    repository: &Repository,
+    snapshots: &Listing,
     options: &BackupOptions,
     observer: &dyn Observer,
 ) -> Result<Option<SystemOfRecord>> {
@@ -50,7 +49,7 @@ pub(super) fn settled(
     if record.left_out.is_empty() && !asked.apply {
         return Ok(Some(record));
     }
-    match (needs_confirmation(options, &record, &snapshot::list(repository)?), asked.apply) {
+    match (needs_confirmation(options, &record, snapshots), asked.apply) {
         (true, false) => return Err(not_confirmed(options, &record)),
         (false, true) => observer.event(Event::Warning(
             "--apply-record was not needed: in a command that is run every night it would say yes \

@@ -26,7 +26,7 @@ use crate::packer::{Pack, Packer};
 use crate::progress::{Cancel, Event, Observer};
 use crate::recipe::{SlotParts, refuse_unknown_packers};
 use crate::repository::Repository;
-use crate::snapshot::{self, Named};
+use crate::snapshot::{self, Listing, Named};
 
 /// What to check beyond the structure.
 #[derive(Clone)]
@@ -90,16 +90,22 @@ pub fn check(
         counted: HashMap::new(),
         slots: Vec::new(),
     };
-    repository.read_records_anew();
+    // Backups look only where they may have left something themselves.
+    if repository.backend().reads_at_once().is_some() {
+        repository.backend().clean_up()?;
+    }
+    repository.read_anew();
     // Packs first: what a backup adds meanwhile is then newer than this listing, never older.
     let stored = checker.list_packs()?;
     checker.other_objects()?;
+    // Snapshots before the index: what they name is in index objects that were there before they were.
+    let listing = snapshot::list(repository)?;
     observer.event(Event::Stage("index"));
     checker.index()?;
     observer.event(Event::Stage("packs"));
     let packs = checker.packs(stored)?;
     observer.event(Event::Stage("snapshots"));
-    checker.snapshots()?;
+    checker.snapshots(listing)?;
     if options.read_trailers || options.read_data_percent.is_some() {
         observer.event(Event::Stage("reading packs"));
         checker.read_packs(&packs)?;
@@ -185,12 +191,12 @@ impl Checker<'_> {
             let bytes = match self.repository.backend().get(&key, 1 << 20) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.push(crate::index::object_finding(&error)?);
+                    self.push(crate::index::object_finding(self.repository.backend(), &error)?);
                     continue;
                 }
             };
             if let Err(error) = crate::format::open_record(&bytes, &key.to_string()) {
-                self.push(crate::index::object_finding(&error)?);
+                self.push(crate::index::object_finding(self.repository.backend(), &error)?);
             }
         }
         self.report.leases = self.list(Space::Leases)?.len() as u64;
@@ -239,8 +245,7 @@ impl Checker<'_> {
         self.find(FindingKind::WrongSize, object, detail);
     }
 
-    fn snapshots(&mut self) -> Result<()> {
-        let listing = snapshot::list(self.repository)?;
+    fn snapshots(&mut self, listing: Listing) -> Result<()> {
         for finding in listing.findings.listed {
             self.push(finding);
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rayon::prelude::*;
 
 use super::{CheckOptions, Checker, SeenSlot};
-use crate::backend::Key;
+use crate::backend::{Key, is_unanswered};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind};
@@ -237,6 +237,7 @@ fn pack_slot(
         Ok(Rebuilt::Otherwise(how)) => {
             (FindingKind::SlotPackedOtherwise, format!("slot {id} is packed otherwise: {how}"))
         }
+        Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
         Err(error) => {
             let kind = match error.kind() {
                 ErrorKind::NotFound => FindingKind::MissingChunk,
@@ -281,6 +282,7 @@ fn read_pack(
     let is_read = outcome.is_ok();
     match outcome {
         Ok(()) => {}
+        Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
         // What stands behind the error was not verified.
         Err(error) => match error.kind() {
             ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Io | ErrorKind::Unsupported => {

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use super::DumpOptions;
-use crate::backend::Key;
+use crate::backend::{Key, is_unanswered};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind};
@@ -315,7 +315,7 @@ impl Sequence<'_, '_> {
                             Some(bytes) => self.put(bytes)?,
                             None => return Err(lost("it is shorter than the manifest says")),
                         },
-                        Some(Err(error)) => return Err(lost(&error.to_string())),
+                        Some(Err(error)) => return Err(self.missed(error, &lost)),
                         None => return Err(lost("the program failed while it read it")),
                     }
                 }
@@ -324,10 +324,10 @@ impl Sequence<'_, '_> {
                         let what = format!("slot {id}");
                         Error::corrupt(&**file, lost(*length as usize, *file_offset, &what, why))
                     };
-                    let slot = slot.as_ref().map_err(|error| lost(&error.to_string()))?;
+                    let slot = slot.as_ref().map_err(|error| self.missed(error, &lost))?;
                     let (packed, rebuilt) = match slot.packed.get() {
                         Some(Ok(packed)) => packed,
-                        Some(Err(error)) => return Err(lost(&error.to_string())),
+                        Some(Err(error)) => return Err(self.missed(error, &lost)),
                         None => return Err(lost("the program failed while it packed it")),
                     };
                     if let Rebuilt::Otherwise(how) = rebuilt {
@@ -343,6 +343,14 @@ impl Sequence<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the error about content that was not read: lost it is only where there was an answer.
+    fn missed(&self, error: &Error, lost: &dyn Fn(&str) -> Error) -> Error {
+        match is_unanswered(self.reader.repository.backend(), error) {
+            true => error.repeat(),
+            false => lost(&error.to_string()),
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -373,7 +381,16 @@ impl Reader<'_> {
         let start = u64::from(first.location.offset);
         let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
         let key = Key::Pack(first.location.pack);
-        let bytes = self.repository.backend().get_range(&key, start, length).ok();
+        let backend = self.repository.backend();
+        let bytes = match backend.get_range(&key, start, length) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if is_unanswered(backend, &error) => {
+                // Nor will it answer for each chunk alone.
+                jobs.iter().for_each(|job| self.miss(job, error.repeat(), reads));
+                return;
+            }
+            Err(_) => None,
+        };
         DECOMPRESSOR.with_borrow_mut(|decompressor| {
             for job in jobs {
                 let from = (u64::from(job.location.offset) - start) as usize;
@@ -409,11 +426,13 @@ impl Reader<'_> {
         }
         match self.repository.read_chunk(job.id, ChunkKind::Data, decompressor) {
             Ok(raw) => keep(&raw),
-            Err(error) => {
-                self.lose(&job.wanted, &error);
-                let _ = reads.chunks[job.read].set(Err(error));
-            }
+            Err(error) => self.miss(job, error, reads),
         }
+    }
+
+    fn miss(&self, job: &Job, why: Error, reads: &Reads) {
+        self.lose(&job.wanted, &why);
+        let _ = reads.chunks[job.read].set(Err(why));
     }
 
     fn lose(&self, wanted: &Wanted, why: &Error) {

@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use crate::backend::{Backend, Key, Space, for_each_read};
+use crate::backend::{Backend, Key, Listed, Space, for_each_read, is_unanswered, listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::index::{Index, IndexedPack};
@@ -146,16 +146,21 @@ impl ChunkIndex {
     /// Brings the cache up to date with the index objects of the repository.
     ///
     /// An object that cannot be read is a finding, not an error: its chunks are unknown, which
-    /// costs storing them again. A cache file that fails, for want of space say, gives way to one
-    /// in memory. Fails when the listing fails.
+    /// costs storing them again. A store that gives no answer is an error. A cache file that fails, for want of space say, gives way to one
+    /// in memory. Fails when the listing fails, too.
     pub fn refresh(&self, backend: &dyn Backend) -> Result<IndexReport> {
+        self.refresh_from(backend, &listed(backend, Space::Indexes)?)
+    }
+
+    /// The same with what was listed below `index/`.
+    pub fn refresh_from(&self, backend: &dyn Backend, objects: &[Listed]) -> Result<IndexReport> {
         let file = self.cache_path().map(|path| path.display().to_string());
-        let error = match self.load(backend) {
+        let error = match self.load(backend, objects) {
             Err(error) if file.is_some_and(|file| file == error.object()) => error,
             other => return other,
         };
         self.use_memory()?;
-        let mut report = self.load(backend)?;
+        let mut report = self.load(backend, objects)?;
         report.cache_note =
             Some(format!("{error}; using memory instead, which grows with the index"));
         Ok(report)
@@ -167,17 +172,19 @@ impl ChunkIndex {
         Ok(())
     }
 
-    fn load(&self, backend: &dyn Backend) -> Result<IndexReport> {
+    fn load(&self, backend: &dyn Backend, objects: &[Listed]) -> Result<IndexReport> {
         let mut report = IndexReport::default();
         let mut listed = HashMap::new();
-        backend.list(Space::Indexes, &mut |object| match Key::parse(&object.name) {
-            Some(Key::Index(id)) => drop(listed.insert(id, object.bytes)),
-            _ => report.findings.push(Finding::new(
-                FindingKind::ForeignObject,
-                object.name,
-                "the name of an index object expected",
-            )),
-        })?;
+        for object in objects {
+            match Key::parse(&object.name) {
+                Some(Key::Index(id)) => drop(listed.insert(id, object.bytes)),
+                _ => report.findings.push(Finding::new(
+                    FindingKind::ForeignObject,
+                    &object.name,
+                    "the name of an index object expected",
+                )),
+            }
+        }
         report.objects = listed.len() as u64;
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         let mut have = cache.index_objects()?;
@@ -199,7 +206,7 @@ impl ChunkIndex {
         let mut names = Vec::new();
         let mut chunks = 0;
         let read = |id| (id, read_index(backend, id, self.repository));
-        for_each_read(backend, missing, read, |(id, index)| {
+        let all_read = for_each_read(backend, missing, read, |(id, index)| {
             match index {
                 Ok(index) => {
                     report.loaded += 1;
@@ -207,7 +214,7 @@ impl ChunkIndex {
                     batch.extend(index.packs);
                     names.push(id);
                 }
-                Err(error) => report.findings.push(object_finding(&error)?),
+                Err(error) => report.findings.push(object_finding(backend, &error)?),
             }
             if chunks >= LOAD_BATCH {
                 let (packs, names) = (std::mem::take(&mut batch), std::mem::take(&mut names));
@@ -215,12 +222,13 @@ impl ChunkIndex {
                 chunks = 0;
             }
             Ok(())
-        })?;
+        });
+        // What was read before a store gave no answer need not be read again.
         if !names.is_empty() {
             cache.insert(&batch, &names, Merging::Loading)?;
         }
         cache.finish_load()?;
-        Ok(report)
+        all_read.map(|()| report)
     }
 
     /// Forgets what an earlier session in this process claimed, avoided or read from trailers.
@@ -406,12 +414,15 @@ pub fn read_index(backend: &dyn Backend, id: IndexId, repository: RepositoryId) 
     Index::decode(body).map_err(|error| error.in_object(object))
 }
 
-/// Turns the error of reading one object into a finding, when it is one; passes others on.
-pub fn object_finding(error: &Error) -> Result<Finding> {
+/// Turns the error of reading one object into a finding, when it is one; passes others on: that a store gave no
+/// answer is one, since what is not known of this object is not known of the next either. A backup that
+/// went on would store again what is there, and a check would call damaged what is not.
+pub fn object_finding(backend: &dyn Backend, error: &Error) -> Result<Finding> {
     let kind = match error.kind() {
+        _ if is_unanswered(backend, error) => return Err(error.repeat()),
         ErrorKind::NotFound => FindingKind::MissingObject,
         ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedObject,
-        kind => return Err(Error::new(kind, error.object(), error.problem())),
+        _ => return Err(error.repeat()),
     };
     Ok(Finding::new(kind, error.object(), error.problem()))
 }

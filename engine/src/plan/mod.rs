@@ -219,7 +219,8 @@ impl Planner<'_> {
         if let Some(why) = is_interrupted_write(&tree.component, &found.path) {
             self.find(Finding::new(FindingKind::InterruptedWrite, object(), why));
         }
-        let previous = cursor.and_then(|cursor| cursor.seek(&found.path, self.observer));
+        let seek = |cursor: &mut ParentCursor<'_>| cursor.seek(&found.path, self.observer);
+        let previous = cursor.map(seek).transpose()?.flatten();
         let counts = &mut planned.counts;
         match found.stat.file_type {
             FileType::RegularFile => {}

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 use rustix::fs::{Advice, fadvise};
 
-use super::stretch::{Use, WRITE_BYTES_MAX, WRITEBACK_BYTES_MIN, loss_kind};
+use super::stretch::{Use, WRITE_BYTES_MAX, WRITEBACK_BYTES_MIN};
 use super::window::Windows;
 use crate::columnstore::segment::SLOT_BYTES_MAX;
 use crate::compress::Decompressor;
@@ -113,7 +113,7 @@ impl Windows<'_> {
                 Ok(Some(slot))
             }
             Err(error) => {
-                self.lose_slot(id, &uses, loss_kind(&error)?, &error.to_string());
+                self.lose_slot(id, &uses, self.loss_kind(&error)?, &error.to_string());
                 Ok(None)
             }
         }
@@ -184,7 +184,12 @@ impl Windows<'_> {
                 Ok(Rebuilt::Same) => {}
                 Ok(Rebuilt::Otherwise(how)) => self.tell_otherwise(slot, &how),
                 Err(error) => {
-                    self.lose_slot(slot.id, &slot.uses, loss_kind(&error)?, &error.to_string());
+                    self.lose_slot(
+                        slot.id,
+                        &slot.uses,
+                        self.loss_kind(&error)?,
+                        &error.to_string(),
+                    );
                     return Ok(());
                 }
             }

@@ -14,7 +14,7 @@ use rustix::fs::{Advice, fadvise};
 
 use super::slots::Block;
 use super::window::{Windows, Writing};
-use crate::backend::Key;
+use crate::backend::{Key, is_unanswered};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::Arrival;
@@ -69,16 +69,6 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
-/// Returns the kind of finding that an error of reading a chunk is; other errors end the restore.
-pub(super) fn loss_kind(error: &Error) -> Result<FindingKind> {
-    match error.kind() {
-        ErrorKind::NotFound => Ok(FindingKind::MissingChunk),
-        ErrorKind::Corrupt | ErrorKind::Io => Ok(FindingKind::DamagedChunk),
-        ErrorKind::Unsupported => Ok(FindingKind::UnknownPacker),
-        _ => Err(error.repeat()),
-    }
-}
-
 /// Where a chunk goes first: what a stretch is worked through in the order of, so that neighbours in
 /// a file are opened one after the other.
 fn first_place(job: &Job) -> Option<(*const Writing, u64)> {
@@ -102,6 +92,20 @@ impl<'j> Run<'j> {
 }
 
 impl Windows<'_> {
+    /// Returns the kind of finding that an error of reading a chunk is; other errors end the restore, as does
+    /// a store that gives no answer.
+    pub(super) fn loss_kind(&self, error: &Error) -> Result<FindingKind> {
+        if is_unanswered(self.repository.backend(), error) {
+            return Err(error.repeat());
+        }
+        match error.kind() {
+            ErrorKind::NotFound => Ok(FindingKind::MissingChunk),
+            ErrorKind::Corrupt | ErrorKind::Io => Ok(FindingKind::DamagedChunk),
+            ErrorKind::Unsupported => Ok(FindingKind::UnknownPacker),
+            _ => Err(error.repeat()),
+        }
+    }
+
     /// Reads one stretch of a near pack, if it can be read.
     fn read_stretch(&self, jobs: &[Job]) -> Option<Vec<u8>> {
         let (pack, start, end) = place(jobs);
@@ -114,7 +118,7 @@ impl Windows<'_> {
         let start = place(&jobs).1;
         let near = match &arrival {
             Arrival::Near => self.read_stretch(&jobs),
-            Arrival::Down(error) => return Err(error.repeat()),
+            Arrival::Unanswered(error) => return Err(error.repeat()),
             Arrival::Came(_) | Arrival::Unreadable => None,
         };
         let stored = |location: &Location| match (&near, &arrival) {
@@ -234,7 +238,12 @@ impl Windows<'_> {
             }
             Err(error) => error,
         };
-        self.lose(&format!("chunk {}", job.id), &job.uses, loss_kind(&error)?, &error.to_string());
+        self.lose(
+            &format!("chunk {}", job.id),
+            &job.uses,
+            self.loss_kind(&error)?,
+            &error.to_string(),
+        );
         for block in &job.blocks {
             self.lose_block(block, &error)?;
         }

@@ -18,6 +18,8 @@ pub(super) struct Cursor {
     pub(super) key: Option<String>,
     /// A version or an upload of that key.
     pub(super) version: Option<String>,
+    /// Behind this name, whether there is such an object or not.
+    pub(super) behind: Option<String>,
 }
 
 impl Cursor {
@@ -28,6 +30,52 @@ impl Cursor {
             return Err(contradiction(&place.location, what));
         }
         Ok(next)
+    }
+}
+
+/// One pass over names of which some are wanted: where it is.
+#[derive(Debug)]
+pub(super) struct Pass {
+    next: Option<Cursor>,
+    /// The last name that came.
+    last: Option<String>,
+    is_sorted: bool,
+}
+
+impl Default for Pass {
+    fn default() -> Self {
+        Pass { next: Some(Cursor::default()), last: None, is_sorted: true }
+    }
+}
+
+impl Pass {
+    /// Returns where the next page begins.
+    pub(super) fn next_page(&self) -> Option<&Cursor> {
+        self.next.as_ref()
+    }
+
+    /// Takes a page. When it ends between what is wanted, the next one begins with the next of `starts`, which
+    /// are sorted: a prefix may have much beside a repository below it.
+    pub(super) fn take(&mut self, page: &Page, starts: &[String], place: &Place) -> Result<()> {
+        let names = page.objects.iter().map(|(name, _)| name);
+        let asked_behind = self.next.take().and_then(|cursor| cursor.behind);
+        if let (Some(behind), Some(first)) = (asked_behind, names.clone().next())
+            && *first <= behind
+        {
+            let what = "a listing begins before where it was to begin";
+            return Err(contradiction(&place.location, what));
+        }
+        self.is_sorted &= self.last.iter().chain(names).is_sorted();
+        self.last = page.objects.last().map(|(name, _)| name.clone()).or(self.last.take());
+        self.next = page.next.clone();
+        let (Some(_), true, Some(last)) = (&self.next, self.is_sorted, &self.last) else {
+            return Ok(());
+        };
+        if !starts.iter().any(|start| last.starts_with(start.as_str())) {
+            let behind = starts.iter().find(|start| *start > last).cloned();
+            self.next = behind.map(|name| Cursor { behind: Some(name), ..Cursor::default() });
+        }
+        Ok(())
     }
 }
 
@@ -43,13 +91,15 @@ impl Asker {
     /// Returns a page of the objects whose names begin with `start`.
     pub(super) async fn list_page(&self, start: &str, cursor: &Cursor) -> Result<Page> {
         let prefix = self.key(start);
+        let behind = cursor.behind.as_ref().map(|name| self.key(name));
         let outcome = self.ask(Action::List, async |_| {
             let request = self.s3.list_objects_v2().bucket(&self.options.bucket);
             let request = request
                 .prefix(&prefix)
                 .max_keys(PAGE)
                 .encoding_type(EncodingType::Url)
-                .set_continuation_token(cursor.key.clone());
+                .set_continuation_token(cursor.key.clone())
+                .set_start_after(behind.clone());
             Box::pin(request.send()).await.map_err(failed)
         });
         let page = outcome.await.result;
@@ -68,7 +118,7 @@ impl Asker {
         }
         let next = match page.is_truncated {
             Some(true) => {
-                let next = Cursor { key: page.next_continuation_token, version: None };
+                let next = Cursor { key: page.next_continuation_token, ..Cursor::default() };
                 Some(cursor.clone().advance(next, &self.place)?)
             }
             _ => None,
@@ -133,14 +183,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_listing_that_does_not_move_is_an_error() {
-        let place = Place {
+    fn place() -> Place {
+        Place {
             location: "s3://vault".to_owned(),
             bucket: "vault".to_owned(),
             prefix: String::new(),
+        }
+    }
+
+    /// Catches a pass that asks for pages of what is not wanted, that loses what is, or that trusts an
+    /// order that the store does not keep.
+    #[test]
+    fn a_pass_leaves_out_what_lies_between() {
+        let starts = ["index/", "packs/"].map(str::to_owned);
+        let token = || Some(Cursor { key: Some("token".to_owned()), ..Cursor::default() });
+        let page = |names: &[&str], next| Page {
+            objects: names.iter().map(|name| ((*name).to_owned(), 1)).collect(),
+            next,
         };
-        let at = |key: &str| Cursor { key: Some(key.to_owned()), version: None };
+        let behind =
+            |name: &str| Some(Cursor { behind: Some(name.to_owned()), ..Cursor::default() });
+        for (pages, wanted) in [
+            (vec![page(&["config", "index/1"], token())], token()),
+            (vec![page(&["a", "b"], token())], behind("index/")),
+            (vec![page(&["index/1", "other/1"], token())], behind("packs/")),
+            (vec![page(&["packs/1", "zebra"], token())], None),
+            (vec![page(&["index/1"], None)], None),
+            // A name that is only alike.
+            (vec![page(&["packs"], token())], behind("packs/")),
+            (vec![page(&["packs1"], token())], None),
+            // Not sorted: everything is looked at.
+            (vec![page(&["packs/1", "a"], token())], token()),
+            (vec![page(&["packs/1"], token()), page(&["a"], token())], token()),
+            (vec![page(&["a"], token()), page(&["packs/1"], token())], token()),
+        ] {
+            let mut pass = Pass::default();
+            assert_eq!(pass.next_page(), Some(&Cursor::default()));
+            for page in &pages {
+                pass.take(page, &starts, &place()).unwrap();
+            }
+            assert_eq!(pass.next_page(), wanted.as_ref());
+        }
+        // A store that begins from the front all the same would never come to an end.
+        let mut pass = Pass::default();
+        pass.take(&page(&["a"], token()), &starts, &place()).unwrap();
+        assert!(pass.take(&page(&["a"], token()), &starts, &place()).is_err());
+    }
+
+    #[test]
+    fn a_listing_that_does_not_move_is_an_error() {
+        let place = place();
+        let at = |key: &str| Cursor { key: Some(key.to_owned()), ..Cursor::default() };
         assert_eq!(Cursor::default().advance(at("a"), &place).unwrap(), at("a"));
         assert!(at("a").advance(at("a"), &place).is_err());
         assert!(at("a").advance(Cursor::default(), &place).is_err());

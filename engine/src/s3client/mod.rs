@@ -40,7 +40,7 @@ use customer_key::CustomerKey;
 use explain::Place;
 use get::Read;
 use limit::{Pace, Permits};
-use list::Cursor;
+use list::{Cursor, Pass};
 pub use lock::BucketLock;
 pub use options::{
     Addressing, CONNECTIONS_DEFAULT, Patience, Role, S3Options, ServerSideEncryption,
@@ -148,6 +148,11 @@ impl Client {
         self.asker.parts_above.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether an object of so many bytes goes up in parts, which an interruption leaves behind.
+    pub fn goes_up_in_parts(&self, bytes: u64) -> bool {
+        bytes > self.asker.parts_above.load(Ordering::Relaxed)
+    }
+
     /// Creates an object from the parts in order; fails with `AlreadyExists` when there is one.
     pub fn put_new(&self, name: &str, parts: &[&[u8]], creation: &Creation<'_>) -> Result<()> {
         self.wait(self.asker.put_new(name, parts, creation))
@@ -187,6 +192,21 @@ impl Client {
                 each(name, bytes);
             }
             cursor = page.next;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with name and length of every object whose name begins with one of `starts`, which are
+    /// sorted, and of some others: all in one pass of pages. Where many others stand between, they are
+    /// passed over, if the store keeps to the order of names.
+    pub fn list_below(&self, starts: &[String], each: &mut dyn FnMut(String, u64)) -> Result<()> {
+        let mut pass = Pass::default();
+        while let Some(place) = pass.next_page() {
+            let page = self.wait(self.asker.list_page("", place))?;
+            pass.take(&page, starts, &self.asker.place)?;
+            for (name, bytes) in page.objects {
+                each(name, bytes);
+            }
         }
         Ok(())
     }

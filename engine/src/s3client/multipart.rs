@@ -195,7 +195,11 @@ impl Asker {
                     aborted += u64::from(self.abort(key, id).await.is_ok());
                 }
             }
-            let next = Cursor { key: page.next_key_marker, version: page.next_upload_id_marker };
+            let next = Cursor {
+                key: page.next_key_marker,
+                version: page.next_upload_id_marker,
+                ..Cursor::default()
+            };
             if page.is_truncated != Some(true) {
                 return Ok(aborted);
             }

@@ -69,7 +69,8 @@ impl Asker {
         let next = match page.is_truncated {
             Some(true) => {
                 let key = page.next_key_marker.as_deref().map(plain);
-                let next = Cursor { key, version: page.next_version_id_marker };
+                let version = page.next_version_id_marker;
+                let next = Cursor { key, version, ..Cursor::default() };
                 Some(cursor.clone().advance(next, &self.place)?)
             }
             _ => None,

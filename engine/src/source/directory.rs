@@ -45,6 +45,8 @@ pub struct Found {
     pub place: Place,
     /// What it is.
     pub stat: Stat,
+    /// It only leads to what was asked for, and is no part of it.
+    pub only_leads: bool,
 }
 
 /// What holds for all trees of one backup.
@@ -130,6 +132,7 @@ impl<'a> Walk<'a> {
 
     fn visit(&mut self, visit: Visit) -> Met {
         let Visit { path, directory, selection, device } = visit;
+        let only_leads = selection.is_some();
         if let Some(rule) = self.rules.first_match(&path) {
             let reason = self.tree.leave_out[rule].reason.clone();
             return self.left_out(&path, &reason);
@@ -157,7 +160,7 @@ impl<'a> Walk<'a> {
                 self.failed = Some(Met::Failed { path: path.clone(), error });
             }
         }
-        Met::Found(Found { path, place, stat })
+        Met::Found(Found { path, place, stat, only_leads })
     }
 
     fn forbidden(&self, path: &[u8], stat: &Stat) -> Option<Met> {

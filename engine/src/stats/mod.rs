@@ -402,7 +402,7 @@ impl Stored {
                     report.occupied.unusable_packs += 1;
                     report.occupied.unusable_pack_bytes += bytes;
                     report.occupied.pack_overhead_bytes -= bytes;
-                    let finding = crate::index::object_finding(&error)?;
+                    let finding = crate::index::object_finding(backend, &error)?;
                     observer.event(Event::Finding(&finding));
                     report.findings.push(finding);
                 }

@@ -95,6 +95,10 @@ impl Backend for CrashBackend {
         self.live.list(space, each)
     }
 
+    fn list_all(&self, each: &mut dyn FnMut(Space, Listed)) -> Result<()> {
+        self.live.list_all(each)
+    }
+
     fn length(&self, key: &Key) -> Result<u64> {
         self.live.length(key)
     }
@@ -120,6 +124,10 @@ impl Backend for CrashBackend {
 
     fn traffic(&self) -> Option<Traffic> {
         self.live.traffic()
+    }
+
+    fn leaves_traces(&self, bytes: u64) -> bool {
+        self.live.leaves_traces(bytes)
     }
 
     fn clean_up(&self) -> Result<()> {

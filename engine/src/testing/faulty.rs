@@ -104,6 +104,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.inner.list(space, each)
     }
 
+    fn list_all(&self, each: &mut dyn FnMut(Space, Listed)) -> Result<()> {
+        self.inner.list_all(each)
+    }
+
     fn length(&self, key: &Key) -> Result<u64> {
         self.inner.length(key)
     }
@@ -126,6 +130,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn traffic(&self) -> Option<Traffic> {
         self.inner.traffic()
+    }
+
+    fn leaves_traces(&self, bytes: u64) -> bool {
+        self.inner.leaves_traces(bytes)
     }
 
     fn clean_up(&self) -> Result<()> {

@@ -17,7 +17,7 @@ pub enum Verb {
     Get,
     /// `get_range`
     GetRange,
-    /// `list`
+    /// `list`, `list_all`
     List,
     /// `length`
     Length,
@@ -30,7 +30,7 @@ pub enum Verb {
 pub struct Call {
     /// What was asked.
     pub verb: Verb,
-    /// The object's name; for a listing the space's prefix.
+    /// The object's name; for a listing the space's prefix, and nothing for one of everything.
     pub name: String,
 }
 
@@ -94,6 +94,11 @@ impl<B: Backend> Backend for RecordingBackend<B> {
         self.inner.list(space, each)
     }
 
+    fn list_all(&self, each: &mut dyn FnMut(Space, Listed)) -> Result<()> {
+        self.note(Verb::List, "");
+        self.inner.list_all(each)
+    }
+
     fn length(&self, key: &Key) -> Result<u64> {
         self.note(Verb::Length, key);
         self.inner.length(key)
@@ -118,6 +123,10 @@ impl<B: Backend> Backend for RecordingBackend<B> {
 
     fn traffic(&self) -> Option<Traffic> {
         self.inner.traffic()
+    }
+
+    fn leaves_traces(&self, bytes: u64) -> bool {
+        self.inner.leaves_traces(bytes)
     }
 
     fn clean_up(&self) -> Result<()> {
