@@ -8,12 +8,12 @@
 use crate::backend::{Contents, Key, Listed, is_unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
-use crate::format::ObjectKind;
 use crate::format::config::{from_json, to_json};
-use crate::format::index::Index;
+use crate::format::index::{Index, IndexedPack};
 use crate::format::session::{Doomed, Lease};
 use crate::format::snapshot::Snapshot;
-use crate::id::{PackId, SessionId, random};
+use crate::format::{ChunkKind, ObjectKind};
+use crate::id::{PackId, SessionId, hash_stored, random};
 use crate::pack::read_trailer;
 use crate::progress::{Event, Observer};
 use crate::repository::{PackSurvey, Repository, check_features};
@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
         repository.index().avoid(survey.missing);
         let mut adopted = Vec::new();
         for (id, bytes) in survey.unindexed.into_iter().filter(|(id, _)| !doomed.contains(id)) {
-            match read_trailer(repository.backend(), id, bytes, repository.id()) {
+            match adopt(repository, id, bytes) {
                 Ok(pack) => adopted.push(pack),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
     ///
     /// Fails with `Locked` when the session was revoked, `Unsupported` when the repository has
     /// meanwhile been given a feature this program does not know.
-    pub fn commit(self, snapshot: &Snapshot) -> Result<SessionId> {
+    pub fn commit(mut self, snapshot: &Snapshot) -> Result<SessionId> {
         check_features(self.repository.backend())?;
         let key = Key::Snapshot(self.id);
         let body = to_json(snapshot);
@@ -169,6 +169,20 @@ impl<'a> Session<'a> {
                 key.to_string(),
                 "this session was revoked; what it uploaded is found again by the next backup",
             )),
+            Err(error) if is_unanswered(self.repository.backend(), &error) => {
+                match self.repository.read_snapshot_record(self.id) {
+                    // Only its answer was lost.
+                    Ok(Some(stored)) if stored == body => Ok(self.id),
+                    Err(read) if read.kind() == ErrorKind::NotFound => Err(error),
+                    // It may be there: its packs are in use as long as the lease says so.
+                    _ => {
+                        self.has_lease = false;
+                        let problem = "whether the snapshot was made is not known: the store gave no answer; \
+                                       look for it with `colvault snapshots`";
+                        Err(Error::new(error.kind(), key.to_string(), problem).caused_by(error))
+                    }
+                }
+            }
             other => other.map(|()| self.id),
         }
     }
@@ -181,6 +195,21 @@ impl Drop for Session<'_> {
             let _ = self.repository.backend().delete(&Key::Lease(self.id));
         }
     }
+}
+
+/// Reads what a pack says of itself that no index object names. A meta pack of a store is read whole: whoever
+/// uploaded it did not see it arrive, and without its chunks no content is found.
+fn adopt(repository: &Repository, id: PackId, bytes: u64) -> Result<IndexedPack> {
+    let backend = repository.backend();
+    let pack = read_trailer(backend, id, bytes, repository.id())?;
+    if pack.kind == ChunkKind::Meta && backend.reads_at_once().is_some() {
+        let key = Key::Pack(id);
+        if hash_stored(&[&backend.get(&key, bytes)?]) != id.0 {
+            let problem = "a pack whose bytes hash to its name expected";
+            return Err(Error::corrupt(key.to_string(), problem));
+        }
+    }
+    Ok(pack)
 }
 
 /// Reads every doomed record; one that cannot be read stops the session, since it might name any

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use colvault_engine::backend::{Backend, Key};
 use colvault_engine::backup::BackupReport;
 use colvault_engine::error::{ErrorKind, Result};
+use colvault_engine::format::{Header, ObjectKind};
 use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::index::CachePlace;
 use colvault_engine::testing::trees::{Random, write_tree};
@@ -384,4 +385,54 @@ fn killed_after_any_request_loses_nothing_that_was_committed() {
         fs::remove_dir_all(job.place.path("back")).unwrap();
         job.expect(0, "check --read-data").silent();
     }
+}
+
+/// Catches a backup that is told as failed although its snapshot is there, and one whose lease is taken away
+/// while nobody knows whether its snapshot is.
+#[test]
+fn a_commit_without_an_answer_is_looked_up() {
+    for answers_later in [true, false] {
+        let bucket = Bucket::new();
+        let job = Job::with(&bucket).set("COLVAULT_S3_ATTEMPTS", "1");
+        write_tree(&job.place.path("source"), 1, 5, 10_000).unwrap();
+        job.init();
+        bucket.proxy.add(meeting("PUT snapshots", Fault::Reset));
+        if !answers_later {
+            bucket.proxy.add(Rule::new(Fault::Drop).method("HEAD").path("/snapshots/"));
+            bucket.proxy.add(meeting("GET snapshots", Fault::Drop));
+        }
+        let ran = job.expect(i32::from(!answers_later), "backup @/source");
+        bucket.proxy.clear();
+        assert_eq!(bucket.names("snapshots/").len(), 1, "the store has done it");
+        assert_eq!(bucket.names("leases/").len(), usize::from(!answers_later), "{}", ran.err);
+        if !answers_later {
+            assert!(ran.err.contains("not known"), "{}", ran.err);
+        }
+        job.expect(0, "check");
+    }
+}
+
+/// Catches a pack of manifests that nobody saw arrive, taken for sound because its end is.
+#[test]
+fn a_meta_pack_that_no_index_names_is_read_before_it_is_used() {
+    let mut nights = Nights::new();
+    let before = nights.bucket.names("packs/");
+    let denied = Fault::Error { status: 403, code: "AccessDenied", headers: Vec::new() };
+    nights.back_up_under(meeting("PUT index", denied)).unwrap_err();
+    let mut flipped = 0;
+    for (name, mut bytes) in objects(&nights.bucket.directory()) {
+        let id = name.rsplit('/').next().unwrap_or_default();
+        let is_new = name.starts_with("packs/") && !before.iter().any(|old| old.ends_with(id));
+        let header = is_new.then(|| Header::decode(&bytes, &name).unwrap());
+        if header.is_some_and(|header| header.kind == ObjectKind::MetaPack) {
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 1;
+            fs::write(nights.bucket.directory().join(&name), &bytes).unwrap();
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+    let report = nights.back_up_under(Rule::new(Fault::slow_down()).path("/nothing")).unwrap();
+    assert_eq!(report.repository_findings.listed.len(), 1, "{:?}", report.repository_findings);
+    nights.restores("a flipped pack was left alone");
 }
