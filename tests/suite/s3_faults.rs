@@ -1,13 +1,13 @@
 //! Repositories in buckets when networks and stores fail: what passes is outlasted, what does not is told,
 //! and whatever happened, the next backup works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use colvault_engine::backend::{Backend, Key};
+use colvault_engine::backend::{Backend, Key, S3Backend, Space};
 use colvault_engine::backup::BackupReport;
-use colvault_engine::error::{ErrorKind, Result};
+use colvault_engine::error::{Error, ErrorKind, Result};
 use colvault_engine::finding::FindingKind;
 use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::index::CachePlace;
@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::compare::{self, Leave, Tree, assert_equal};
-use crate::support::s3::{Bucket, Fault, Job, PATIENCE, Rule, objects};
+use crate::support::s3::{Bucket, Fault, Job, Made, Moto, PATIENCE, Proxy, Rule, objects, options};
 use crate::support::{PACK_BYTES, Store, has_finding, quick};
 
 /// A tree that changes, and its repository in a bucket.
@@ -330,6 +330,76 @@ fn objects_in_parts_are_created_once_and_whole() {
     let aborted = bucket.proxy.take().iter().filter(|seen| seen.method == "DELETE").count();
     assert_eq!(aborted, 1);
     assert_eq!(bucket.unfinished(), Vec::<String>::new(), "no part stays");
+}
+
+/// The key of a pack that a test makes.
+fn pack(number: u8) -> Key {
+    Key::Pack(PackId([number; 32]))
+}
+
+/// Catches a listing that ends early, at whatever place, and passes for all there is.
+#[test]
+fn a_listing_that_ends_early_is_asked_for_again() {
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    (0..5).for_each(|number| backend.put_new(&pack(number), &[b"x"]).unwrap());
+    let list = || {
+        let mut names = BTreeSet::new();
+        backend.list(Space::Packs, &mut |object| {
+            names.insert(object.name);
+        })?;
+        Ok::<_, Error>(names)
+    };
+    let all = list().unwrap();
+    assert_eq!(all.len(), 5);
+    for fault in [
+        Fault::EndBefore("<Contents>"),
+        Fault::EndBefore("<Key>"),
+        Fault::EndBefore("<IsTruncated>"),
+        Fault::EndBefore("</ListBucketResult>"),
+        Fault::Replace("<KeyCount>5<", "<KeyCount>6<"),
+        Fault::Replace("IsTruncated>", "IsOther>"),
+    ] {
+        let context = format!("{fault:?}");
+        bucket.proxy.take();
+        bucket.proxy.add(Rule::new(fault.clone()).query("list-type").times(1));
+        assert_eq!(list().unwrap(), all, "{context}");
+        assert_eq!(bucket.proxy.met(), 1, "{context}");
+        bucket.proxy.add(Rule::new(fault).query("list-type"));
+        assert_eq!(list().unwrap_err().kind(), ErrorKind::Io, "{context}");
+        bucket.proxy.clear();
+    }
+    // Not every store counts.
+    bucket.proxy.add(Rule::new(Fault::Replace("KeyCount>", "Other>")).query("list-type"));
+    assert_eq!(list().unwrap(), all);
+}
+
+/// Catches the same where versions are listed.
+#[test]
+fn a_listing_of_versions_that_ends_early_is_asked_for_again() {
+    let moto = Moto::server();
+    let proxy = Proxy::before(moto.endpoint());
+    let name = moto.bucket(Made::Versioned);
+    let backend = S3Backend::connect(&options(&proxy.endpoint(), &name)).unwrap();
+    for number in 0..3 {
+        backend.put_new(&pack(number), &[b"x"]).unwrap();
+        backend.delete(&pack(number)).unwrap();
+    }
+    assert_eq!(backend.hidden().unwrap().len(), 3);
+    for fault in [
+        Fault::EndBefore("<Version>"),
+        Fault::EndBefore("</Version>"),
+        Fault::EndBefore("<DeleteMarker>"),
+        Fault::EndBefore("</ListVersionsResult>"),
+        Fault::Replace("IsTruncated>", "IsOther>"),
+    ] {
+        let context = format!("{fault:?}");
+        proxy.take();
+        proxy.add(Rule::new(fault).query("versions").times(1));
+        let hidden = backend.hidden().unwrap();
+        assert_eq!((hidden.len(), proxy.met()), (3, 1), "{context}");
+        proxy.clear();
+    }
 }
 
 /// What a store holds of a repository, and the bucket to put it back into.

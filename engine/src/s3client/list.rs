@@ -4,6 +4,7 @@ use aws_sdk_s3::types::EncodingType;
 
 use super::action::Action;
 use super::explain::Place;
+use super::failure::Failure;
 use super::get::contradiction;
 use super::request::{Asker, failed};
 use crate::error::{ErrorKind, Result};
@@ -50,7 +51,10 @@ impl Asker {
                 .max_keys(PAGE)
                 .encoding_type(EncodingType::Url)
                 .set_continuation_token(cursor.key.clone());
-            Box::pin(request.send()).await.map_err(failed)
+            let page = Box::pin(request.send()).await.map_err(failed)?;
+            let came = page.contents().len() + page.common_prefixes().len();
+            check_whole(page.is_truncated, page.key_count, came)?;
+            Ok(page)
         });
         let page = outcome.await.result;
         let page = page.map_err(|failure| self.error(Action::List, start, &failure))?;
@@ -90,6 +94,25 @@ impl Asker {
                 if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
             }
         }
+    }
+}
+
+/// Fails unless a page says whether it is the last one, and has what it announces. Some stores, as Swift,
+/// do not count.
+pub(super) fn check_whole(
+    is_truncated: Option<bool>,
+    announced: Option<i32>,
+    came: usize,
+) -> Result<(), Failure> {
+    if is_truncated.is_none() {
+        let problem = "a page of a listing does not say whether more follow";
+        return Err(Failure::Lost(problem.to_owned()));
+    }
+    match announced {
+        Some(count) if usize::try_from(count) != Ok(came) => Err(Failure::Lost(format!(
+            "a page of a listing announces {count} objects and has {came}"
+        ))),
+        _ => Ok(()),
     }
 }
 

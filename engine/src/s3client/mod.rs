@@ -8,6 +8,7 @@
 //! explained (`explain`): what it means, and which permission is missing.
 
 mod action;
+mod answers;
 mod backoff;
 mod body;
 mod connect;

@@ -4,7 +4,7 @@ use aws_sdk_s3::types::EncodingType;
 
 use super::action::Action;
 use super::get::Read;
-use super::list::{Cursor, PAGE, decode};
+use super::list::{Cursor, PAGE, check_whole, decode};
 use super::request::{Asker, failed};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,7 +41,9 @@ impl Asker {
                 .encoding_type(EncodingType::Url)
                 .set_key_marker(cursor.key.clone())
                 .set_version_id_marker(cursor.version.clone());
-            Box::pin(request.send()).await.map_err(failed)
+            let page = Box::pin(request.send()).await.map_err(failed)?;
+            check_whole(page.is_truncated, None, 0)?;
+            Ok(page)
         });
         let page = outcome.await.result;
         let page = page.map_err(|failure| self.error(Action::ListVersions, start, &failure))?;
