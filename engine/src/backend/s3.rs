@@ -252,10 +252,15 @@ impl Backend for S3Backend {
     }
 
     fn clean_up(&self) -> Result<()> {
-        if !self.cleaned_up.swap(true, Ordering::Relaxed) {
-            self.client.abort_abandoned_uploads()?;
+        if self.cleaned_up.swap(true, Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        let is_ours = |name: &str| Key::parse(name).is_some();
+        match self.client.abort_abandoned_uploads(is_ours) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            // What stays costs a little money. Whatever else is wrong the backup itself will find.
+            _ => Ok(()),
+        }
     }
 
     fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {

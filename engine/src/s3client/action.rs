@@ -71,6 +71,11 @@ impl Action {
         )
     }
 
+    /// Whether it only takes away what nobody needs any more.
+    pub(super) fn tidies_up(self) -> bool {
+        matches!(self, Action::ListUploads | Action::AbortUpload)
+    }
+
     /// What stores price it as.
     pub(super) fn class(self) -> Request {
         match self {

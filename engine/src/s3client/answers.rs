@@ -4,17 +4,23 @@
 //! whole of it. Where an answer ends with its connection, nothing else says that something is missing.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextMut, BeforeDeserializationInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
 use http_body::{Body, Frame};
+
+use super::failure::http_date;
 
 /// More than any page of a listing: a thousand keys of a kilobyte each, encoded to three times as much, twice.
 const BYTES_MAX: u64 = 16 << 20;
@@ -47,6 +53,34 @@ impl Intercept for Watching {
         let body = std::mem::replace(answer.body_mut(), SdkBody::taken());
         let is_listing = is_done && operation.starts_with("List");
         *answer.body_mut() = SdkBody::from_body_1_x(Watched::new(body, is_listing));
+        Ok(())
+    }
+}
+
+/// Takes the store's clock from an answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dating(Arc<Mutex<Option<SystemTime>>>);
+
+impl Dating {
+    /// Returns the time of the answer, where it said one.
+    pub(super) fn date(&self) -> Option<SystemTime> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for Dating {
+    fn name(&self) -> &'static str {
+        "Dating"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _settings: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date").and_then(http_date);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
         Ok(())
     }
 }

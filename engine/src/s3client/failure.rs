@@ -199,14 +199,10 @@ impl Failure {
 impl Answer {
     fn read(raw: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Self {
         let header = |name: &str| raw.headers().get(name).map(str::to_owned);
-        let date = |text: &String| {
-            let date = DateTime::from_str(text, DateTimeFormat::HttpDate).ok()?;
-            SystemTime::try_from(date).ok()
-        };
         let now = SystemTime::now();
         let retry_after = header("retry-after").and_then(|text| match text.trim().parse() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => date(&text)?.duration_since(now).ok(),
+            Err(_) => http_date(&text)?.duration_since(now).ok(),
         });
         Answer {
             status: raw.status().as_u16(),
@@ -214,7 +210,7 @@ impl Answer {
             message: message.unwrap_or_default().to_owned(),
             request_id: header("x-amz-request-id"),
             retry_after,
-            date: header("date").as_ref().and_then(date),
+            date: header("date").as_deref().and_then(http_date),
             region: header("x-amz-bucket-region"),
         }
     }
@@ -255,6 +251,12 @@ impl Answer {
             _ => Verdict::Final,
         }
     }
+}
+
+/// Reads a time as headers have it.
+pub(super) fn http_date(text: &str) -> Option<SystemTime> {
+    let date = DateTime::from_str(text, DateTimeFormat::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()
 }
 
 /// Returns an error and what caused it in one line, each said once.

@@ -237,10 +237,10 @@ impl Client {
         self.wait(self.asker.bucket_lock())
     }
 
-    /// Aborts uploads below the prefix that were left unfinished for more than a week, where the store
-    /// lets this program do so; returns how many.
-    pub fn abort_abandoned_uploads(&self) -> Result<u64> {
-        self.wait(self.asker.abort_abandoned())
+    /// Aborts uploads of names that are ours, below the prefix, that were left unfinished for more than a
+    /// week, where the store lets this program do so; returns how many.
+    pub fn abort_abandoned_uploads(&self, is_ours: impl Fn(&str) -> bool) -> Result<u64> {
+        self.wait(self.asker.abort_abandoned(is_ours))
     }
 }
 

@@ -21,6 +21,8 @@ use crate::traffic::Meter;
 /// How often a request is sent at most while the store has never answered: a wrong endpoint should
 /// not take minutes to be found out.
 const ATTEMPTS_UNANSWERED: u32 = 4;
+/// How often a request is sent at most that only tidies up: nobody should wait long for it.
+const ATTEMPTS_TIDYING: u32 = 3;
 /// How often a request is sent at most because of the clock: one answer is enough to correct it.
 const ATTEMPTS_CLOCK: u32 = 3;
 
@@ -96,6 +98,7 @@ impl Asker {
                 _ if !self.answered.load(Ordering::Relaxed) => {
                     patience.attempts.min(ATTEMPTS_UNANSWERED)
                 }
+                _ if action.tidies_up() => patience.attempts.min(ATTEMPTS_TIDYING),
                 _ => patience.attempts,
             };
             if number >= attempts {
