@@ -29,7 +29,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Opens the repository. Its index is not loaded yet.
     pub fn open_repository(&self) -> Result<Repository, Failure> {
-        let store = Store::open(&self.settings.repository()?, self.settings)?;
+        let store = Store::open(&self.settings.repository()?, self.settings, self.cancel)?;
         let place = |id| match &self.settings.cache {
             Some(cache) => CachePlace::Directory(cache.path.join(format!("{id}"))),
             None => CachePlace::Memory,

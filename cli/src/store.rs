@@ -9,6 +9,7 @@ use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts};
 #[cfg(feature = "s3")]
 use colvault_engine::lock::days_of_new;
+use colvault_engine::progress::Cancel;
 use colvault_engine::repository::read_config;
 #[cfg(feature = "s3")]
 use colvault_engine::s3client::BucketLock;
@@ -44,17 +45,21 @@ pub enum Store {
 
 impl Store {
     /// Opens the store that is there. Nothing is asked of a bucket yet.
-    pub fn open(location: &Location, settings: &Settings) -> Result<Self, Failure> {
+    pub fn open(
+        location: &Location,
+        settings: &Settings,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
         match location {
             Location::Directory(path) => Ok(Store::Directory(Arc::new(LocalBackend::open(path)))),
             #[cfg(feature = "s3")]
             Location::Bucket(bucket) => {
                 let options = settings.s3_options(bucket)?;
-                Ok(Store::Bucket(Arc::new(S3Backend::connect(&options)?)))
+                Ok(Store::Bucket(Arc::new(S3Backend::connect(&options)?.heeding(cancel))))
             }
             #[cfg(not(feature = "s3"))]
             Location::Bucket(_) => {
-                let _ = settings;
+                let _ = (settings, cancel);
                 Err(crate::settings::no_s3(location))
             }
         }
@@ -63,8 +68,12 @@ impl Store {
     /// Makes the store ready for a new repository; a directory is made if it is not there.
     ///
     /// Fails with `AlreadyExists` when there is a repository.
-    pub fn create(location: &Location, settings: &Settings) -> Result<Self, Failure> {
-        let store = Store::open(location, settings)?;
+    pub fn create(
+        location: &Location,
+        settings: &Settings,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let store = Store::open(location, settings, cancel)?;
         match (read_config(&*store.backend()), location) {
             (Ok(_), _) => {
                 let problem = "there is a repository already";

@@ -332,6 +332,36 @@ fn objects_in_parts_are_created_once_and_whole() {
     assert_eq!(bucket.unfinished(), Vec::<String>::new(), "no part stays");
 }
 
+/// Catches a program that goes on asking after it was told to stop, whatever it waits for, and one that
+/// leaves its lease behind then.
+#[test]
+fn a_stop_is_heard_while_the_store_is_waited_for() {
+    let bucket = Bucket::new();
+    let mut job = Job::with(&bucket);
+    write_tree(&job.place.path("source"), 1, 10, 100_000).unwrap();
+    job.init_and_back_up();
+    for (name, value) in [("ATTEMPTS", "9"), ("BACKOFF_MAX", "3"), ("STALL_TIMEOUT", "20")] {
+        job = job.set(&format!("COLVAULT_S3_{name}"), value);
+    }
+    let again = Rule::new(Fault::slow_down());
+    let silent = Rule::new(Fault::Stall);
+    let half = Rule::new(Fault::Stall).method("PUT").path("/packs/");
+    for (line, rule) in [("snapshots", again), ("snapshots", silent), ("backup @/source", half)] {
+        let context = format!("{rule:?} at {line}");
+        fs::write(job.place.path("source/new"), &context).unwrap();
+        bucket.proxy.take();
+        bucket.proxy.add(rule);
+        let mut started = job.start(line);
+        started.wait_until("it waits", || bucket.proxy.met() > 0);
+        started.signal(Signal::TERM);
+        started.end().ended(130).complains("stopped by request");
+        bucket.proxy.clear();
+        assert_eq!(bucket.names("leases/"), Vec::<String>::new(), "{context}");
+    }
+    job.expect(0, "backup @/source --host h").silent();
+    job.expect(0, "check --read-data").silent();
+}
+
 /// The key of a pack that a test makes.
 fn pack(number: u8) -> Key {
     Key::Pack(PackId([number; 32]))

@@ -120,7 +120,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     options.slots.validate("slot block size")?;
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
-    let store = Store::create(&location, context.settings)?;
+    let store = Store::create(&location, context.settings, context.cancel)?;
     options.store.object_lock = store.lock(options.store.object_lock)?;
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {

@@ -14,6 +14,7 @@ use super::{Backend, Key, Listed, Space};
 use crate::error::{ErrorKind, Result};
 use crate::format::config::{CreateOnlyFact, ObjectLockMode};
 use crate::id::{SessionId, random};
+use crate::progress::Cancel;
 use crate::s3client::{BucketLock, Client, Content, Creation, S3Options, days_from_now};
 use crate::traffic::Traffic;
 
@@ -53,6 +54,14 @@ impl S3Backend {
             lock: RwLock::new(None),
             cleaned_up: AtomicBool::new(false),
         })
+    }
+
+    /// Lets every request end early, with `Interrupted`, once the user wants to stop: those that are
+    /// under way are waited for a moment, the others are not sent any more. What only takes away, as the
+    /// lease of a session, is still tried for a few seconds.
+    pub fn heeding(mut self, cancel: &Cancel) -> Self {
+        self.client = self.client.heeding(cancel);
+        self
     }
 
     /// Returns what the user should know about the connection.

@@ -76,6 +76,11 @@ impl Action {
         matches!(self, Action::ListUploads | Action::AbortUpload)
     }
 
+    /// Whether it is still asked after the user wanted to stop: a lease that stays holds up others.
+    pub(super) fn outlives_a_stop(self) -> bool {
+        matches!(self, Action::Delete | Action::AbortUpload)
+    }
+
     /// What stores price it as.
     pub(super) fn class(self) -> Request {
         match self {

@@ -25,6 +25,8 @@ pub(super) enum Failure {
     },
     /// The request could not be made.
     Local(String),
+    /// The user wants to stop: what came of it is not known.
+    Stopped,
 }
 
 /// An answer that says no.
@@ -179,6 +181,7 @@ impl Failure {
         match self {
             Failure::Answer(answer) => answer.status >= 500 || answer.code == "RequestTimeout",
             Failure::Lost(_) => true,
+            Failure::Stopped => true,
             Failure::Untrusted(_) | Failure::Credentials { .. } | Failure::Local(_) => false,
         }
     }
@@ -188,9 +191,10 @@ impl Failure {
         match self {
             Failure::Lost(_) => Verdict::Again,
             Failure::Credentials { passing: true, .. } => Verdict::Again,
-            Failure::Untrusted(_) | Failure::Credentials { .. } | Failure::Local(_) => {
-                Verdict::Final
-            }
+            Failure::Untrusted(_)
+            | Failure::Credentials { .. }
+            | Failure::Local(_)
+            | Failure::Stopped => Verdict::Final,
             Failure::Answer(answer) => answer.verdict(),
         }
     }

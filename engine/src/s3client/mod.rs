@@ -36,6 +36,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Error, Result};
 use crate::format::config::ObjectLockMode;
+use crate::progress::Cancel;
 use crate::traffic::Traffic;
 use customer_key::CustomerKey;
 use explain::Place;
@@ -117,11 +118,18 @@ impl Client {
                 download: options.download_limit.map(Pace::new),
                 ..Line::default()
             }),
+            cancel: Cancel::default(),
             answered: AtomicBool::new(false),
             parts_above: AtomicU64::new(put::ONE_PUT_MAX),
             options,
         };
         Ok(Client { asker, runtime: Some(runtime) })
+    }
+
+    /// Lets every request end early once the user wants to stop.
+    pub fn heeding(mut self, cancel: &Cancel) -> Self {
+        self.asker.cancel = cancel.clone();
+        self
     }
 
     /// Runs a request to its end on this thread.
