@@ -367,6 +367,43 @@ fn pack(number: u8) -> Key {
     Key::Pack(PackId([number; 32]))
 }
 
+/// Catches a create that was done although the answer was an error, and then counts as somebody else's; and
+/// an object of somebody else, or a damaged one, that counts as created.
+#[test]
+fn what_was_done_in_spite_of_an_error_is_ours_if_its_bytes_are() {
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    let put = || Rule::new(Fault::Drop).method("PUT").times(1);
+    for (number, (status, code)) in (0..).zip([
+        (408, ""),
+        (408, "RequestTimeout"),
+        (429, ""),
+        (200, "InternalError"),
+        (409, "OperationAborted"),
+        (400, "BadDigest"),
+        (403, "ExpiredToken"),
+    ]) {
+        let context = format!("{status} {code}");
+        bucket.proxy.take();
+        bucket.proxy.add(put().fault(Fault::ErrorAfter { status, code }));
+        let created = backend.put_new(&pack(number), &[b"as it ", b"was sent"]);
+        created.unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert_eq!(bucket.proxy.met(), 1, "{context}");
+        let again = backend.put_new(&pack(number), &[b"as it was sent"]).unwrap_err();
+        assert!(!again.to_string().contains("other bytes"), "{context}: {again}");
+        bucket.proxy.add(put().fault(Fault::slow_down()));
+        let other = backend.put_new(&pack(number), &[b"of another one"]).unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::AlreadyExists, "{context}");
+        assert!(other.to_string().contains("with other bytes"), "{context}: {other}");
+        assert_eq!(backend.get(&pack(number), 99).unwrap(), b"as it was sent", "{context}");
+        bucket.proxy.clear();
+    }
+    // This store keeps a body that it refuses.
+    bucket.proxy.add(put().fault(Fault::FlipSent));
+    let damaged = backend.put_new(&pack(99), &[b"as it was sent"]).unwrap_err().to_string();
+    assert!(damaged.contains("other bytes") && damaged.contains("delete"), "{damaged}");
+}
+
 /// Catches a listing that ends early, at whatever place, and passes for all there is.
 #[test]
 fn a_listing_that_ends_early_is_asked_for_again() {

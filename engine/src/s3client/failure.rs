@@ -176,12 +176,11 @@ impl Failure {
         self.answer().is_some_and(|answer| answer.status == status)
     }
 
-    /// Whether the store may have done what was asked all the same.
+    /// Whether the store may have done what was asked all the same: whatever it answered, since what is
+    /// between, and stores themselves, answer with errors to what is done later.
     pub(super) fn is_uncertain(&self) -> bool {
         match self {
-            Failure::Answer(answer) => answer.status >= 500 || answer.code == "RequestTimeout",
-            Failure::Lost(_) => true,
-            Failure::Stopped => true,
+            Failure::Answer(_) | Failure::Lost(_) | Failure::Stopped => true,
             Failure::Untrusted(_) | Failure::Credentials { .. } | Failure::Local(_) => false,
         }
     }
@@ -340,11 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_have_been_done_is_uncertain() {
+    fn only_what_was_never_sent_is_certain() {
         assert!(Failure::Lost(String::new()).is_uncertain());
-        assert!(answer(500, "InternalError").is_uncertain());
-        assert!(!answer(403, "AccessDenied").is_uncertain());
-        assert!(!answer(409, "ConditionalRequestConflict").is_uncertain());
+        for (status, code) in
+            [(500, "InternalError"), (200, "InternalError"), (408, ""), (400, "BadDigest")]
+        {
+            assert!(answer(status, code).is_uncertain(), "{status} {code}");
+        }
+        assert!(!Failure::Untrusted(String::new()).is_uncertain());
         assert!(!Failure::Credentials { problem: String::new(), passing: true }.is_uncertain());
     }
 }

@@ -157,10 +157,11 @@ impl Asker {
             return Err(self.error(action, name, &failure));
         }
         // An attempt that seemed to fail may have made the object that now is in the way.
-        if outcome.uncertain && self.holds(name, parts).await? {
-            return Ok(());
+        match outcome.uncertain {
+            true if self.holds(name, parts).await? => Ok(()),
+            true => Err(taken_otherwise(&self.place.location, name)),
+            false => Err(taken(&self.place.location, name)),
         }
-        Err(taken(&self.place.location, name))
     }
 }
 
@@ -171,6 +172,17 @@ pub(super) fn is_taken(failure: &Failure) -> bool {
 
 fn taken(location: &str, name: &str) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("{location}/{name}"), "there is an object already")
+}
+
+/// The same after an attempt that seemed to fail: some stores keep what they refuse.
+fn taken_otherwise(location: &str, name: &str) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("{location}/{name}"),
+        "there is an object already, with other bytes than were sent; either somebody else has made it, or the \
+         bytes were damaged on the way and the store has kept what it refused: if no other program writes \
+         here, delete this object with the store's own tools and run the command once more",
+    )
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Outcome<T> {
     pub(super) result: Result<T, Failure>,
-    /// Whether an attempt before the last may have been done by the store although it seemed to
+    /// Whether an attempt before the last was sent: the store may have done it although it seemed to
     /// fail.
     pub(super) uncertain: bool,
 }
