@@ -16,7 +16,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::compare::{self, Leave, Tree, assert_equal};
-use crate::support::s3::{Bucket, Fault, Job, Made, Moto, PATIENCE, Proxy, Rule, objects, options};
+use crate::support::s3::{
+    Answer, Bucket, Fault, Job, Made, Moto, PATIENCE, PREFIX, Proxy, Rule, answering, objects,
+    options,
+};
 use crate::support::{PACK_BYTES, Store, has_finding, quick};
 
 /// A tree that changes, and its repository in a bucket.
@@ -365,6 +368,41 @@ fn a_stop_is_heard_while_the_store_is_waited_for() {
 /// The key of a pack that a test makes.
 fn pack(number: u8) -> Key {
     Key::Pack(PackId([number; 32]))
+}
+
+/// Catches memory and time without bound where a store answers without end: with pages, with bytes, or with
+/// bytes that hardly come.
+#[test]
+fn answers_without_end_are_given_up() {
+    let page = |name: &str, next: &str| {
+        let body = format!(
+            "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>{PREFIX}packs/{name}</Key>\
+             <Size>1</Size></Contents><NextContinuationToken>{next}</NextContinuationToken>\
+             </ListBucketResult>"
+        );
+        Answer::new(200, "application/xml", body)
+    };
+    let store = answering(move |asked| match asked.query.contains("continuation-token=B") {
+        true => page("b", "A"),
+        false => page("a", "B"),
+    });
+    let circling = S3Backend::connect(&options(&store.endpoint(), "bucket")).unwrap();
+    let circled = circling.list(Space::Packs, &mut |_| ()).unwrap_err().to_string();
+    assert!(circled.contains("contradicts itself"), "{circled}");
+
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    (0..9).for_each(|number| backend.put_new(&pack(number), &[&[number; 2000]]).unwrap());
+    bucket.proxy.add(Rule::new(Fault::Endless).query("list-type"));
+    let endless = backend.list(Space::Packs, &mut |_| ()).unwrap_err().to_string();
+    assert!(endless.contains("more than 16777216 bytes"), "{endless}");
+    // A byte comes well before the store counts as silent.
+    let drops = Rule::new(Fault::Trickle(PATIENCE.stalled / 4)).method("GET");
+    bucket.proxy.clear();
+    bucket.proxy.take();
+    bucket.proxy.add(drops.times(1));
+    assert_eq!(backend.get(&pack(1), 9999).unwrap(), [1; 2000]);
+    assert_eq!(bucket.proxy.met(), 1);
 }
 
 /// Catches a create that was done although the answer was an error, and then counts as somebody else's; and

@@ -12,6 +12,9 @@ use crate::error::{ErrorKind, Result};
 /// Objects a page has at most.
 pub(super) const PAGE: i32 = 1000;
 
+/// Pages without an object, one after the other, after which a store is not asked on.
+const EMPTY_PAGES_MAX: u64 = 1000;
+
 /// Where the next page of a listing begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
@@ -19,16 +22,54 @@ pub(super) struct Cursor {
     pub(super) key: Option<String>,
     /// A version or an upload of that key.
     pub(super) version: Option<String>,
+    /// What the pages before began with.
+    pub(super) way: Way,
 }
 
 impl Cursor {
-    /// Returns the next place. A store that begins the same page again would never come to an end.
-    pub(super) fn advance(self, next: Cursor, place: &Place) -> Result<Cursor> {
-        if next.key.is_none() || next == self {
+    /// Returns the next place, after a page that began with `first`. A store that begins the same pages
+    /// again would never come to an end.
+    pub(super) fn advance(
+        self,
+        next: Cursor,
+        first: Option<String>,
+        place: &Place,
+    ) -> Result<Cursor> {
+        let stays = next.key.is_none() || (&next.key, &next.version) == (&self.key, &self.version);
+        let mut way = self.way;
+        if stays || !way.goes_on(first) {
             let what = "a listing goes on, but not from another place";
             return Err(contradiction(&place.location, what));
         }
-        Ok(next)
+        Ok(Cursor { way, ..next })
+    }
+}
+
+/// Finds out a listing that goes in circles: a page that came by is kept, another one each time that twice as
+/// many have come, and is met again. Names need not be in order, which not all stores keep to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    pages: u64,
+    kept: Option<String>,
+    empty: u64,
+}
+
+impl Way {
+    /// Notes what a page began with. Returns whether a listing can have come here.
+    fn goes_on(&mut self, first: Option<String>) -> bool {
+        let Some(first) = first else {
+            self.empty += 1;
+            return self.empty < EMPTY_PAGES_MAX;
+        };
+        self.empty = 0;
+        if self.kept.as_ref() == Some(&first) {
+            return false;
+        }
+        self.pages += 1;
+        if self.pages.is_power_of_two() {
+            self.kept = Some(first);
+        }
+        true
     }
 }
 
@@ -72,8 +113,10 @@ impl Asker {
         }
         let next = match page.is_truncated {
             Some(true) => {
-                let next = Cursor { key: page.next_continuation_token, version: None };
-                Some(cursor.clone().advance(next, &self.place)?)
+                let first = page.contents().first().and_then(|object| object.key());
+                let first = first.map(str::to_owned);
+                let next = Cursor { key: page.next_continuation_token, ..Cursor::default() };
+                Some(cursor.clone().advance(next, first, &self.place)?)
             }
             _ => None,
         };
@@ -163,9 +206,26 @@ mod tests {
             bucket: "vault".to_owned(),
             prefix: String::new(),
         };
-        let at = |key: &str| Cursor { key: Some(key.to_owned()), version: None };
-        assert_eq!(Cursor::default().advance(at("a"), &place).unwrap(), at("a"));
-        assert!(at("a").advance(at("a"), &place).is_err());
-        assert!(at("a").advance(Cursor::default(), &place).is_err());
+        let at = |key: &str| Cursor { key: Some(key.to_owned()), ..Cursor::default() };
+        let next = Cursor::default().advance(at("a"), None, &place).unwrap();
+        assert_eq!((next.key, next.version), (at("a").key, None));
+        assert!(at("a").advance(at("a"), None, &place).is_err());
+        assert!(at("a").advance(Cursor::default(), None, &place).is_err());
+    }
+
+    #[test]
+    fn circles_are_found_and_what_is_not_in_order_is_no_circle() {
+        let pages = |names: &mut dyn Iterator<Item = Option<u64>>| {
+            let mut way = Way::default();
+            names.take_while(|name| way.goes_on(name.map(|name| name.to_string()))).count()
+        };
+        for (before, round) in [(0, 1), (0, 2), (3, 2), (5, 7), (100, 64)] {
+            let circle = (0..before).chain((0..).map(|page| before + page % round));
+            let found = pages(&mut circle.map(Some));
+            assert!(found <= 4 * (before + round) as usize, "{before} {round}: {found}");
+        }
+        assert_eq!(pages(&mut (0..5000).rev().map(Some)), 5000);
+        assert_eq!(pages(&mut (0..5000).map(|page| (page % 900 == 0).then_some(page))), 5000);
+        assert_eq!(pages(&mut std::iter::repeat(None)) as u64, EMPTY_PAGES_MAX - 1);
     }
 }

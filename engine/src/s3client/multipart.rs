@@ -202,11 +202,17 @@ impl Asker {
                     aborted += u64::from(self.abort(key, id).await.is_ok());
                 }
             }
-            let next = Cursor { key: page.next_key_marker, version: page.next_upload_id_marker };
+            let first = page.uploads().first().and_then(|upload| upload.upload_id());
+            let first = first.map(str::to_owned);
+            let next = Cursor {
+                key: page.next_key_marker,
+                version: page.next_upload_id_marker,
+                ..Cursor::default()
+            };
             if page.is_truncated != Some(true) {
                 return Ok(aborted);
             }
-            cursor = cursor.advance(next, &self.place)?;
+            cursor = cursor.advance(next, first, &self.place)?;
         }
     }
 }

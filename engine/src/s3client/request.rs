@@ -187,7 +187,8 @@ impl Asker {
         let pulse = Arc::new(Pulse::new());
         let stalled = self.options.patience.stalled;
         let result = pulse.watch(stalled, attempt(&pulse)).await.unwrap_or_else(|| {
-            Err(Failure::Lost(format!("nothing moved for {} s", stalled.as_secs_f64())))
+            let seconds = stalled.as_secs_f64();
+            Err(Failure::Lost(format!("nothing, or next to nothing, moved for {seconds} s")))
         });
         let was_answered = match &result {
             Ok(_) => true,

@@ -59,6 +59,11 @@ impl Asker {
                 is_deletion,
             })
         };
+        let begins = |key: Option<&str>, id: Option<&str>| Some(format!("{} {}", id?, key?));
+        let version_first = page.versions().first().map(|one| begins(one.key(), one.version_id()));
+        let mark_first =
+            page.delete_markers().first().map(|one| begins(one.key(), one.version_id()));
+        let first = version_first.or(mark_first).flatten();
         let objects = page
             .versions()
             .iter()
@@ -71,8 +76,9 @@ impl Asker {
         let next = match page.is_truncated {
             Some(true) => {
                 let key = page.next_key_marker.as_deref().map(plain);
-                let next = Cursor { key, version: page.next_version_id_marker };
-                Some(cursor.clone().advance(next, &self.place)?)
+                let version = page.next_version_id_marker;
+                let next = Cursor { key, version, ..Cursor::default() };
+                Some(cursor.clone().advance(next, first, &self.place)?)
             }
             _ => None,
         };
