@@ -6,7 +6,7 @@ use std::sync::Arc;
 use colvault_engine::backend::S3Backend;
 use colvault_engine::backend::{Backend, LocalBackend};
 use colvault_engine::error::{Error, ErrorKind};
-use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts};
+use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts, VerifiesFact};
 #[cfg(feature = "s3")]
 use colvault_engine::lock::days_of_new;
 use colvault_engine::progress::Cancel;
@@ -122,6 +122,15 @@ impl Store {
         }
     }
 
+    /// Finds out, by writing, whether the store verifies what it is sent.
+    pub fn probe_verifies(&self) -> Result<VerifiesFact, Failure> {
+        match self {
+            Store::Directory(_) => Ok(VerifiesFact::Kept),
+            #[cfg(feature = "s3")]
+            Store::Bucket(backend) => backend.probe_verifies().map_err(|error| self.explain(error)),
+        }
+    }
+
     /// Returns how objects are going to be locked: as asked, or as the bucket does it by itself.
     ///
     /// Fails with `Refused` when they are to be locked and the bucket cannot.
@@ -149,6 +158,7 @@ impl Store {
             #[cfg(feature = "s3")]
             Store::Bucket(backend) => {
                 backend.set_create_only(facts.create_only);
+                backend.set_verifies(facts.verifies);
                 backend.set_lock(facts.object_lock.map(|lock| (lock.mode, days_of_new(lock.days))));
             }
         }

@@ -87,6 +87,10 @@ const PASSING: [&str; 9] = [
     "XMinioServerNotInitialized",
 ];
 
+/// Codes of bytes that are not those of their checksum.
+const MISMATCH: [&str; 4] =
+    ["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"];
+
 /// Stores allow for 15 minutes; this is surely not what is left of a correction.
 const SKEW: Duration = Duration::from_secs(600);
 
@@ -174,6 +178,14 @@ impl Failure {
     /// Whether the store answered with this status.
     pub(super) fn has_status(&self, status: u16) -> bool {
         self.answer().is_some_and(|answer| answer.status == status)
+    }
+
+    /// Whether the store says that bytes are not those of their checksum.
+    pub(super) fn is_about_checksum(&self) -> bool {
+        MISMATCH.iter().any(|code| self.is(code))
+            || self.answer().is_some_and(|answer| {
+                answer.status == 400 && answer.message.to_lowercase().contains("checksum")
+            })
     }
 
     /// Whether the store may have done what was asked all the same: whatever it answered, since what is

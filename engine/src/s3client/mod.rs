@@ -162,6 +162,11 @@ impl Client {
         self.wait(self.asker.put_new(name, parts, creation))
     }
 
+    /// Creates an object with a checksum of other bytes. Returns whether the store takes it so.
+    pub fn takes_damaged(&self, name: &str) -> Result<bool> {
+        self.wait(self.asker.takes_damaged(name))
+    }
+
     /// Returns all bytes of an object, unless they are more than `bytes_max`.
     pub fn get(&self, name: &str, bytes_max: u64) -> Result<Content> {
         self.wait(self.asker.get(name, bytes_max)).map(Content::from)
