@@ -38,7 +38,7 @@ impl Context<'_> {
     }
 
     fn open(&self, begins_session: bool) -> Result<Repository, Failure> {
-        let store = Store::open(&self.settings.repository()?, self.settings)?;
+        let store = Store::open(&self.settings.repository()?, self.settings, self.cancel)?;
         let place = |id| match &self.settings.cache {
             Some(cache) => CachePlace::Directory(cache.path.join(format!("{id}"))),
             None => CachePlace::Memory,

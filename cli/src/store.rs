@@ -6,9 +6,10 @@ use std::sync::Arc;
 use colvault_engine::backend::S3Backend;
 use colvault_engine::backend::{Backend, LocalBackend};
 use colvault_engine::error::{Error, ErrorKind};
-use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts};
+use colvault_engine::format::config::{CreateOnlyFact, ObjectLock, StoreFacts, VerifiesFact};
 #[cfg(feature = "s3")]
 use colvault_engine::lock::days_of_new;
+use colvault_engine::progress::Cancel;
 use colvault_engine::repository::read_config;
 #[cfg(feature = "s3")]
 use colvault_engine::s3client::BucketLock;
@@ -44,17 +45,21 @@ pub enum Store {
 
 impl Store {
     /// Opens the store that is there. Nothing is asked of a bucket yet.
-    pub fn open(location: &Location, settings: &Settings) -> Result<Self, Failure> {
+    pub fn open(
+        location: &Location,
+        settings: &Settings,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
         match location {
             Location::Directory(path) => Ok(Store::Directory(Arc::new(LocalBackend::open(path)))),
             #[cfg(feature = "s3")]
             Location::Bucket(bucket) => {
                 let options = settings.s3_options(bucket)?;
-                Ok(Store::Bucket(Arc::new(S3Backend::connect(&options)?)))
+                Ok(Store::Bucket(Arc::new(S3Backend::connect(&options)?.heeding(cancel))))
             }
             #[cfg(not(feature = "s3"))]
             Location::Bucket(_) => {
-                let _ = settings;
+                let _ = (settings, cancel);
                 Err(crate::settings::no_s3(location))
             }
         }
@@ -63,8 +68,12 @@ impl Store {
     /// Makes the store ready for a new repository; a directory is made if it is not there.
     ///
     /// Fails with `AlreadyExists` when there is a repository.
-    pub fn create(location: &Location, settings: &Settings) -> Result<Self, Failure> {
-        let store = Store::open(location, settings)?;
+    pub fn create(
+        location: &Location,
+        settings: &Settings,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let store = Store::open(location, settings, cancel)?;
         match (read_config(&*store.backend()), location) {
             (Ok(_), _) => {
                 let problem = "there is a repository already";
@@ -113,6 +122,15 @@ impl Store {
         }
     }
 
+    /// Finds out, by writing, whether the store verifies what it is sent.
+    pub fn probe_verifies(&self) -> Result<VerifiesFact, Failure> {
+        match self {
+            Store::Directory(_) => Ok(VerifiesFact::Kept),
+            #[cfg(feature = "s3")]
+            Store::Bucket(backend) => backend.probe_verifies().map_err(|error| self.explain(error)),
+        }
+    }
+
     /// Returns how objects are going to be locked: as asked, or as the bucket does it by itself.
     ///
     /// Fails with `Refused` when they are to be locked and the bucket cannot.
@@ -140,6 +158,7 @@ impl Store {
             #[cfg(feature = "s3")]
             Store::Bucket(backend) => {
                 backend.set_create_only(facts.create_only);
+                backend.set_verifies(facts.verifies);
                 backend.set_lock(facts.object_lock.map(|lock| (lock.mode, days_of_new(lock.days))));
             }
         }

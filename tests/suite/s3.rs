@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use colvault_engine::backend::{Backend, Key, S3Backend};
 use colvault_engine::error::ErrorKind;
-use colvault_engine::format::config::CreateOnlyFact;
+use colvault_engine::format::config::{CreateOnlyFact, VerifiesFact};
 use colvault_engine::s3client::S3Options;
 use colvault_engine::testing::trees::write_tree;
 
@@ -77,7 +77,6 @@ fn does_the_whole_job(job: &Job) {
     let nights = bundled(&job.place.path(""), 2);
     let live = job.place.path("live");
     become_night(&nights[0], &live);
-    job.init().silent();
     let backup = "backup --root @/live --host db1 --json";
     let first = job.expect(0, backup);
     assert!(figure(&first, "files_new") > 100);
@@ -101,7 +100,9 @@ fn does_the_whole_job(job: &Job) {
 fn two_nights_go_into_a_bucket_and_come_back() {
     require_root("files of the server's user");
     let bucket = Bucket::new();
-    does_the_whole_job(&Job::with(&bucket));
+    let job = Job::with(&bucket);
+    job.init().silent();
+    does_the_whole_job(&job);
     assert_eq!(bucket.names("leases/"), Vec::<String>::new());
     assert_eq!(bucket.names("probes/"), Vec::<String>::new());
 }
@@ -111,7 +112,9 @@ fn two_nights_go_into_a_bucket_and_come_back() {
 fn two_nights_go_to_moto_and_come_back() {
     require_root("files of the server's user");
     let moto = Moto::server();
-    does_the_whole_job(&Job::on(moto.endpoint(), &moto.bucket(Made::Plain)));
+    let job = Job::on(moto.endpoint(), &moto.bucket(Made::Plain));
+    job.init().complains("does not verify the checksums");
+    does_the_whole_job(&job);
 }
 
 /// Catches a bucket that is written to without a word on encryption, a repository that is made over another,
@@ -179,6 +182,51 @@ fn a_store_that_ignores_conditions_is_found_out() {
     assert_eq!(second.kind(), ErrorKind::AlreadyExists);
     assert_eq!(backend.get(&key, 99).unwrap(), b"first");
     assert_eq!(Bucket::new().backend().probe_create_only().unwrap(), CreateOnlyFact::Kept);
+}
+
+/// Catches a store that takes damaged bytes and is trusted: `init` says so, the config remembers it, and what
+/// does not arrive as it was sent is sent again.
+#[test]
+fn a_store_that_does_not_verify_is_found_out() {
+    let proxy = Proxy::before(Moto::server().endpoint());
+    let name = Moto::server().bucket(Made::Plain);
+    let job = Job::on(&proxy.endpoint(), &name);
+    job.init().complains("does not verify the checksums");
+    write_tree(&job.place.path("source"), 1, 10, 100_000).unwrap();
+    let flip = |path: &str| Rule::new(Fault::FlipSent).method("PUT").path(path).times(1);
+    for space in ["/packs/", "/index/", "/snapshots/", "/leases/"] {
+        fs::write(job.place.path("source/new"), space).unwrap();
+        proxy.take();
+        proxy.add(flip(space));
+        job.expect(0, "backup @/source --host h").silent();
+        let seen = counted(&proxy.take());
+        let deletes = seen.iter().filter(|(class, _)| class.starts_with("DELETE"));
+        assert_eq!(deletes.map(|(_, count)| count).sum::<usize>(), 2, "{space}: {seen:?}");
+        proxy.clear();
+    }
+    proxy.take();
+    fs::write(job.place.path("source/new"), "whole").unwrap();
+    job.expect(0, "backup @/source --host h").silent();
+    let heads = proxy.take().iter().filter(|seen| seen.method == "HEAD").count();
+    assert_eq!(heads, 0, "what arrived is not read back");
+    job.expect(0, "check --read-data").silent();
+
+    let backend = S3Backend::connect(&options(&proxy.endpoint(), &name)).unwrap();
+    assert_eq!(backend.probe_verifies().unwrap(), VerifiesFact::Ignored);
+    assert_eq!(Bucket::new().backend().probe_verifies().unwrap(), VerifiesFact::Kept);
+    backend.set_verifies(VerifiesFact::Ignored);
+    let key = |number| Key::Feature(format!("x{number}"));
+    // A tag that is no MD5, of parts, and a line that damages everything.
+    backend.set_parts_above(3);
+    backend.put_new(&key(1), &[b"in ", b"parts"]).unwrap();
+    assert_eq!(backend.get(&key(1), 99).unwrap(), b"in parts");
+    proxy.add(Rule::new(Fault::FlipSent).method("PUT"));
+    for (number, above) in [(2, 3), (3, 99)] {
+        backend.set_parts_above(above);
+        let error = backend.put_new(&key(number), &[b"never ", b"so"]).unwrap_err().to_string();
+        assert!(error.contains("does not arrive as it is sent"), "{error}");
+        assert!(backend.get(&key(number), 99).is_err(), "nothing damaged stays");
+    }
 }
 
 /// Catches hosts that wait for each other, chunks that are claimed by one and missing in the other's

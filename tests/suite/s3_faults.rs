@@ -1,13 +1,13 @@
 //! Repositories in buckets when networks and stores fail: what passes is outlasted, what does not is told,
 //! and whatever happened, the next backup works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use colvault_engine::backend::{Backend, Key};
+use colvault_engine::backend::{Backend, Key, S3Backend, Space};
 use colvault_engine::backup::BackupReport;
-use colvault_engine::error::{ErrorKind, Result};
+use colvault_engine::error::{Error, ErrorKind, Result};
 use colvault_engine::format::{Header, ObjectKind};
 use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::index::CachePlace;
@@ -16,7 +16,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::compare::{self, Leave, Tree, assert_equal};
-use crate::support::s3::{Bucket, Fault, Job, PATIENCE, Rule, objects};
+use crate::support::s3::{
+    Answer, Bucket, Fault, Job, Made, Moto, PATIENCE, PREFIX, Proxy, Rule, answering, objects,
+    options,
+};
 use crate::support::{PACK_BYTES, Store, quick};
 
 /// A tree that changes, and its repository in a bucket.
@@ -324,6 +327,178 @@ fn objects_in_parts_are_created_once_and_whole() {
     let aborted = bucket.proxy.take().iter().filter(|seen| seen.method == "DELETE").count();
     assert_eq!(aborted, 1);
     assert_eq!(bucket.unfinished(), Vec::<String>::new(), "no part stays");
+}
+
+/// Catches a program that goes on asking after it was told to stop, whatever it waits for, and one that
+/// leaves its lease behind then.
+#[test]
+fn a_stop_is_heard_while_the_store_is_waited_for() {
+    let bucket = Bucket::new();
+    let mut job = Job::with(&bucket);
+    write_tree(&job.place.path("source"), 1, 10, 100_000).unwrap();
+    job.init_and_back_up();
+    for (name, value) in [("ATTEMPTS", "9"), ("BACKOFF_MAX", "3"), ("STALL_TIMEOUT", "20")] {
+        job = job.set(&format!("COLVAULT_S3_{name}"), value);
+    }
+    let again = Rule::new(Fault::slow_down());
+    let silent = Rule::new(Fault::Stall);
+    let half = Rule::new(Fault::Stall).method("PUT").path("/packs/");
+    for (line, rule) in [("snapshots", again), ("snapshots", silent), ("backup @/source", half)] {
+        let context = format!("{rule:?} at {line}");
+        fs::write(job.place.path("source/new"), &context).unwrap();
+        bucket.proxy.take();
+        bucket.proxy.add(rule);
+        let mut started = job.start(line);
+        started.wait_until("it waits", || bucket.proxy.met() > 0);
+        started.signal(Signal::TERM);
+        started.end().ended(130).complains("stopped by request");
+        bucket.proxy.clear();
+        assert_eq!(bucket.names("leases/"), Vec::<String>::new(), "{context}");
+    }
+    job.expect(0, "backup @/source --host h").silent();
+    job.expect(0, "check --read-data").silent();
+}
+
+/// The key of a pack that a test makes.
+fn pack(number: u8) -> Key {
+    Key::Pack(PackId([number; 32]))
+}
+
+/// Catches memory and time without bound where a store answers without end: with pages, with bytes, or with
+/// bytes that hardly come.
+#[test]
+fn answers_without_end_are_given_up() {
+    let page = |name: &str, next: &str| {
+        let body = format!(
+            "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>{PREFIX}packs/{name}</Key>\
+             <Size>1</Size></Contents><NextContinuationToken>{next}</NextContinuationToken>\
+             </ListBucketResult>"
+        );
+        Answer::new(200, "application/xml", body)
+    };
+    let store = answering(move |asked| match asked.query.contains("continuation-token=B") {
+        true => page("b", "A"),
+        false => page("a", "B"),
+    });
+    let circling = S3Backend::connect(&options(&store.endpoint(), "bucket")).unwrap();
+    let circled = circling.list(Space::Packs, &mut |_| ()).unwrap_err().to_string();
+    assert!(circled.contains("contradicts itself"), "{circled}");
+
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    (0..9).for_each(|number| backend.put_new(&pack(number), &[&[number; 2000]]).unwrap());
+    bucket.proxy.add(Rule::new(Fault::Endless).query("list-type"));
+    let endless = backend.list(Space::Packs, &mut |_| ()).unwrap_err().to_string();
+    assert!(endless.contains("more than 16777216 bytes"), "{endless}");
+    // A byte comes well before the store counts as silent.
+    let drops = Rule::new(Fault::Trickle(PATIENCE.stalled / 4)).method("GET");
+    bucket.proxy.clear();
+    bucket.proxy.take();
+    bucket.proxy.add(drops.times(1));
+    assert_eq!(backend.get(&pack(1), 9999).unwrap(), [1; 2000]);
+    assert_eq!(bucket.proxy.met(), 1);
+}
+
+/// Catches a create that was done although the answer was an error, and then counts as somebody else's; and
+/// an object of somebody else, or a damaged one, that counts as created.
+#[test]
+fn what_was_done_in_spite_of_an_error_is_ours_if_its_bytes_are() {
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    let put = || Rule::new(Fault::Drop).method("PUT").times(1);
+    for (number, (status, code)) in (0..).zip([
+        (408, ""),
+        (408, "RequestTimeout"),
+        (429, ""),
+        (200, "InternalError"),
+        (409, "OperationAborted"),
+        (400, "BadDigest"),
+        (403, "ExpiredToken"),
+    ]) {
+        let context = format!("{status} {code}");
+        bucket.proxy.take();
+        bucket.proxy.add(put().fault(Fault::ErrorAfter { status, code }));
+        let created = backend.put_new(&pack(number), &[b"as it ", b"was sent"]);
+        created.unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert_eq!(bucket.proxy.met(), 1, "{context}");
+        let again = backend.put_new(&pack(number), &[b"as it was sent"]).unwrap_err();
+        assert!(!again.to_string().contains("other bytes"), "{context}: {again}");
+        bucket.proxy.add(put().fault(Fault::slow_down()));
+        let other = backend.put_new(&pack(number), &[b"of another one"]).unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::AlreadyExists, "{context}");
+        assert!(other.to_string().contains("with other bytes"), "{context}: {other}");
+        assert_eq!(backend.get(&pack(number), 99).unwrap(), b"as it was sent", "{context}");
+        bucket.proxy.clear();
+    }
+    // This store keeps a body that it refuses.
+    bucket.proxy.add(put().fault(Fault::FlipSent));
+    let damaged = backend.put_new(&pack(99), &[b"as it was sent"]).unwrap_err().to_string();
+    assert!(damaged.contains("other bytes") && damaged.contains("delete"), "{damaged}");
+}
+
+/// Catches a listing that ends early, at whatever place, and passes for all there is.
+#[test]
+fn a_listing_that_ends_early_is_asked_for_again() {
+    let bucket = Bucket::new();
+    let backend = bucket.backend();
+    (0..5).for_each(|number| backend.put_new(&pack(number), &[b"x"]).unwrap());
+    let list = || {
+        let mut names = BTreeSet::new();
+        backend.list(Space::Packs, &mut |object| {
+            names.insert(object.name);
+        })?;
+        Ok::<_, Error>(names)
+    };
+    let all = list().unwrap();
+    assert_eq!(all.len(), 5);
+    for fault in [
+        Fault::EndBefore("<Contents>"),
+        Fault::EndBefore("<Key>"),
+        Fault::EndBefore("<IsTruncated>"),
+        Fault::EndBefore("</ListBucketResult>"),
+        Fault::Replace("<KeyCount>5<", "<KeyCount>6<"),
+        Fault::Replace("IsTruncated>", "IsOther>"),
+    ] {
+        let context = format!("{fault:?}");
+        bucket.proxy.take();
+        bucket.proxy.add(Rule::new(fault.clone()).query("list-type").times(1));
+        assert_eq!(list().unwrap(), all, "{context}");
+        assert_eq!(bucket.proxy.met(), 1, "{context}");
+        bucket.proxy.add(Rule::new(fault).query("list-type"));
+        assert_eq!(list().unwrap_err().kind(), ErrorKind::Io, "{context}");
+        bucket.proxy.clear();
+    }
+    // Not every store counts.
+    bucket.proxy.add(Rule::new(Fault::Replace("KeyCount>", "Other>")).query("list-type"));
+    assert_eq!(list().unwrap(), all);
+}
+
+/// Catches the same where versions are listed.
+#[test]
+fn a_listing_of_versions_that_ends_early_is_asked_for_again() {
+    let moto = Moto::server();
+    let proxy = Proxy::before(moto.endpoint());
+    let name = moto.bucket(Made::Versioned);
+    let backend = S3Backend::connect(&options(&proxy.endpoint(), &name)).unwrap();
+    for number in 0..3 {
+        backend.put_new(&pack(number), &[b"x"]).unwrap();
+        backend.delete(&pack(number)).unwrap();
+    }
+    assert_eq!(backend.hidden().unwrap().len(), 3);
+    for fault in [
+        Fault::EndBefore("<Version>"),
+        Fault::EndBefore("</Version>"),
+        Fault::EndBefore("<DeleteMarker>"),
+        Fault::EndBefore("</ListVersionsResult>"),
+        Fault::Replace("IsTruncated>", "IsOther>"),
+    ] {
+        let context = format!("{fault:?}");
+        proxy.take();
+        proxy.add(Rule::new(fault).query("versions").times(1));
+        let hidden = backend.hidden().unwrap();
+        assert_eq!((hidden.len(), proxy.met()), (3, 1), "{context}");
+        proxy.clear();
+    }
 }
 
 /// What a store holds of a repository, and the bucket to put it back into.

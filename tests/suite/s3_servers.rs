@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use colvault_engine::backend::{Backend, Key, S3Backend};
 use colvault_engine::format::config::ObjectLockMode;
@@ -9,8 +11,8 @@ use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::testing::trees::write_tree;
 
 use crate::support::s3::{
-    ACCESS_KEY, Bucket, Fault, Job, Made, Metadata, Moto, PREFIX, Proxy, ROLE, Rule, SECRET_KEY,
-    Seen, ask, between, options,
+    ACCESS_KEY, Answer, Bucket, Fault, Job, Made, Metadata, Moto, PREFIX, Proxy, ROLE, Rule,
+    SECRET_KEY, Seen, answering, ask, between, options,
 };
 
 /// The access key that a request was signed with.
@@ -163,14 +165,54 @@ fn uploads_that_were_left_behind_are_cleaned_up() {
         between(&answer, "<Key>", "</Key>").into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     // moto says of all that they began in 2010.
-    begin(&format!("{PREFIX}packs/00/00"));
-    begin(&format!("{PREFIX}packs/01/01"));
-    begin("of-somebody-else/packs/00/00");
-    assert_eq!(unfinished().len(), 3);
+    begin(&format!("{PREFIX}{}", Key::Pack(PackId([0; 32]))));
+    begin(&format!("{PREFIX}{}", Key::Pack(PackId([1; 32]))));
+    // A prefix may be that of other programs too, and a bucket without one is.
+    let foreign = [
+        format!("{PREFIX}packs/00/dump.sql"),
+        format!("{PREFIX}video/2026.mkv"),
+        format!("of-somebody-else/{}", Key::Pack(PackId([0; 32]))),
+    ];
+    foreign.iter().for_each(|key| begin(key));
+    assert_eq!(unfinished().len(), 5);
     backend(&bucket).clean_up().unwrap();
-    assert_eq!(unfinished(), ["of-somebody-else/packs/00/00"]);
-    // A store that does not know the question is not cleaned up, and that is no error.
+    assert_eq!(unfinished(), foreign);
+    // A store that does not know the question is not cleaned up, and that is no error; neither is one that
+    // has no time for it.
     Bucket::new().backend().clean_up().unwrap();
+    let busy = Bucket::new();
+    busy.proxy.add(Rule::new(Fault::slow_down()).query("uploads"));
+    busy.backend().clean_up().unwrap();
+}
+
+/// Catches a host whose clock is ahead by weeks and that takes away what others are sending just now.
+#[test]
+fn the_age_of_uploads_is_told_by_the_clock_of_the_store() {
+    let deleted = |date: &'static str| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&count);
+        let store = answering(move |asked| {
+            if asked.method == "DELETE" {
+                counting.fetch_add(1, Ordering::SeqCst);
+                return Answer::new(204, "application/xml", "");
+            }
+            let key = Key::Pack(PackId([0; 32]));
+            let body = format!(
+                "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated><Upload>\
+                 <Key>{PREFIX}{key}</Key><UploadId>1</UploadId>\
+                 <Initiated>2010-11-10T20:48:33.000Z</Initiated></Upload>\
+                 </ListMultipartUploadsResult>"
+            );
+            let mut answer = Answer::new(200, "application/xml", body);
+            answer.headers.push(("Date".to_owned(), date.to_owned()));
+            answer
+        });
+        let options = options(&store.endpoint(), "bucket");
+        S3Backend::connect(&options).unwrap().clean_up().unwrap();
+        count.load(Ordering::SeqCst)
+    };
+    assert_eq!(deleted("Fri, 12 Nov 2010 20:48:33 GMT"), 0, "after two days");
+    assert_eq!(deleted("Fri, 19 Nov 2010 20:48:33 GMT"), 1, "after nine days");
 }
 
 /// Catches locks that are asked for and not set, set on what has to go, or that end too soon.

@@ -27,10 +27,27 @@ pub enum Fault {
     Drop,
     /// The store has done what was asked, then the connection is reset: the answer is lost.
     Reset,
+    /// The store has done what was asked, and answers with an error all the same.
+    ErrorAfter {
+        /// 408, ...
+        status: u16,
+        /// `RequestTimeout`, ...
+        code: &'static str,
+    },
     /// Half of the body of the answer comes, then the connection ends.
     Truncate,
+    /// The answer has no length, and its body ends with the connection, before this text.
+    EndBefore(&'static str),
+    /// The answer has no length, and its body comes again and again until the client leaves.
+    Endless,
+    /// The body of the answer comes byte by byte, after a while each.
+    Trickle(Duration),
+    /// In the body of the answer a text is another.
+    Replace(&'static str, &'static str),
     /// One byte in the middle of the answer's body is another.
     Flip,
+    /// One byte in the middle of the request's body is another.
+    FlipSent,
     /// No answer ever; the request is not passed on.
     Stall,
     /// No answer ever, though the store has done what was asked.
@@ -401,7 +418,16 @@ fn one(
     let mut server = TcpStream::connect(upstream)?;
     server.set_nodelay(true)?;
     head.write(&mut server)?;
-    let sent = pass_body(reader, &mut server, framing)?;
+    let sent = match &judged.fault {
+        Some(Fault::FlipSent) => {
+            let mut body = Vec::new();
+            let sent = pass_body(reader, &mut body, framing)?;
+            flip(&mut body);
+            server.write_all(&body)?;
+            sent
+        }
+        _ => pass_body(reader, &mut server, framing)?,
+    };
     shared.note(judged.number, |seen| seen.sent = sent);
     let mut answers = BufReader::with_capacity(BUFFER_BYTES, server);
     let mut answer = final_answer(&mut answers)?;
@@ -410,7 +436,13 @@ fn one(
     // Connections are a matter between neighbours.
     answer.remove("connection");
     answer.first = answer.first.replace("HTTP/1.0", "HTTP/1.1");
-    let passed = answer_back(&judged.fault, client, reader, &answer, &mut answers, framing)?;
+    if let Some(Fault::ErrorAfter { status, code }) = &judged.fault {
+        pass_body(&mut answers, &mut io::sink(), framing)?;
+        Answer::new(*status, "application/xml", error_body(code, &path))
+            .write(&method, &mut client)?;
+        return Ok(true);
+    }
+    let passed = answer_back(&judged.fault, client, reader, answer, &mut answers, framing)?;
     shared.note(judged.number, |seen| {
         seen.received = passed.unwrap_or(0);
         seen.status = passed.map(|_| status);
@@ -424,11 +456,16 @@ fn answer_back(
     fault: &Option<Fault>,
     mut client: &TcpStream,
     reader: &mut BufReader<TcpStream>,
-    answer: &Head,
+    mut answer: Head,
     answers: &mut BufReader<TcpStream>,
     framing: Framing,
 ) -> io::Result<Option<u64>> {
     match fault {
+        Some(Fault::EndBefore(_) | Fault::Endless | Fault::Trickle(_) | Fault::Replace(..)) => {
+            let mut body = Vec::new();
+            pass_body(answers, &mut body, framing)?;
+            misshapen(fault, client, &mut answer, body)
+        }
         Some(Fault::Reset) => {
             pass_body(answers, &mut io::sink(), framing)?;
             rustix::net::sockopt::set_socket_linger(client, Some(Duration::ZERO))?;
@@ -448,10 +485,7 @@ fn answer_back(
         Some(Fault::Flip) => {
             let mut body = Vec::new();
             let bytes = pass_body(answers, &mut body, framing)?;
-            let middle = body.len() / 2;
-            if let Some(byte) = body.get_mut(middle) {
-                *byte ^= 0x20;
-            }
+            flip(&mut body);
             answer.write(&mut client)?;
             client.write_all(&body)?;
             Ok(Some(bytes))
@@ -460,6 +494,58 @@ fn answer_back(
             answer.write(&mut client)?;
             pass_body(answers, &mut client, framing).map(Some)
         }
+    }
+}
+
+/// Passes an answer on whose body, or its end, is another. Returns as [`answer_back`].
+fn misshapen(
+    fault: &Option<Fault>,
+    mut client: &TcpStream,
+    answer: &mut Head,
+    body: Vec<u8>,
+) -> io::Result<Option<u64>> {
+    match fault {
+        Some(Fault::EndBefore(text)) => {
+            let end = body.windows(text.len()).position(|part| part == text.as_bytes());
+            answer.remove("content-length");
+            answer.headers.push(("Connection".to_owned(), "close".to_owned()));
+            answer.write(&mut client)?;
+            client.write_all(&body[..end.unwrap_or(body.len())])?;
+            Ok(None)
+        }
+        Some(Fault::Endless) => {
+            answer.remove("content-length");
+            answer.headers.push(("Connection".to_owned(), "close".to_owned()));
+            answer.write(&mut client)?;
+            loop {
+                client.write_all(&body)?;
+            }
+        }
+        Some(Fault::Trickle(pause)) => {
+            answer.write(&mut client)?;
+            for byte in &body {
+                thread::sleep(*pause);
+                client.write_all(&[*byte])?;
+            }
+            Ok(Some(body.len() as u64))
+        }
+        Some(Fault::Replace(text, other)) => {
+            let body = String::from_utf8_lossy(&body).replace(text, other);
+            answer.remove("content-length");
+            answer.headers.push(("Content-Length".to_owned(), body.len().to_string()));
+            answer.write(&mut client)?;
+            client.write_all(body.as_bytes())?;
+            Ok(Some(body.len() as u64))
+        }
+        _ => unreachable!("the body of every other answer is passed on"),
+    }
+}
+
+/// Makes a byte in the middle another.
+fn flip(body: &mut [u8]) {
+    let middle = body.len() / 2;
+    if let Some(byte) = body.get_mut(middle) {
+        *byte ^= 0x20;
     }
 }
 

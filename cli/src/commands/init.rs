@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use colvault_engine::format::config::{
     BLOCK_BYTES_DEFAULT, CreateOnlyFact, CutterParameters, ObjectLock, ObjectLockMode,
-    SlotParameters, StoreFacts,
+    SlotParameters, StoreFacts, VerifiesFact,
 };
 use colvault_engine::progress::Event;
 use colvault_engine::repository::{CreateOptions, PACK_BYTES_DEFAULT, Repository, read_config};
@@ -93,6 +93,11 @@ const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of 
      at once could both succeed: do not revoke sessions or prune while a backup may run. The \
      repository's config remembers that";
 
+/// What it means when a store takes whatever arrives.
+const NOT_VERIFIED: &str = "this store does not verify the checksums of what it is sent (x-amz-checksum-crc32c). colvault compares \
+     the tag the store gives each object with the MD5 of what was sent, and reads the object back where that \
+     tag is something else, as with SSE-KMS. The repository's config remembers that";
+
 /// Creates a repository.
 pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let usual = CutterParameters::default();
@@ -120,11 +125,15 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     options.slots.validate("slot block size")?;
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
-    let store = Store::create(&location, context.settings)?;
+    let store = Store::create(&location, context.settings, context.cancel)?;
     options.store.object_lock = store.lock(options.store.object_lock)?;
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {
         context.output.event(Event::Warning(NOT_CREATE_ONLY));
+    }
+    options.store.verifies = store.probe_verifies()?;
+    if options.store.verifies == VerifiesFact::Ignored {
+        context.output.event(Event::Warning(NOT_VERIFIED));
     }
     store.apply(&options.store);
     let backend = store.backend();

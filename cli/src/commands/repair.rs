@@ -36,7 +36,7 @@ pub struct UndeleteArgs {
 pub fn run(args: &RepairArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let Repair::Undelete(args) = &args.what;
     // The repository may have no config any more, so it is not opened.
-    let store = Store::open(&context.settings.repository()?, context.settings)?;
+    let store = Store::open(&context.settings.repository()?, context.settings, context.cancel)?;
     match &store {
         Store::Directory(_) => {
             let _ = args.dry_run;

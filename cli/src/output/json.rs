@@ -110,13 +110,19 @@ struct Initialized<'a> {
 struct StoreFields {
     /// `kept` or `ignored`: what it does with a write that is to create and never to replace.
     create_only: &'static str,
+    /// `kept` or `ignored`: what it does with the checksums that objects are sent with.
+    verifies: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     object_lock: Option<ObjectLock>,
 }
 
 impl From<&StoreFacts> for StoreFields {
     fn from(facts: &StoreFacts) -> Self {
-        StoreFields { create_only: facts.create_only.name(), object_lock: facts.object_lock }
+        StoreFields {
+            create_only: facts.create_only.name(),
+            verifies: facts.verifies.name(),
+            object_lock: facts.object_lock,
+        }
     }
 }
 

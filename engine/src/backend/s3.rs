@@ -12,8 +12,9 @@ use std::time::SystemTime;
 use super::local::{too_long, too_short};
 use super::{Backend, Key, Listed, Space};
 use crate::error::{ErrorKind, Result};
-use crate::format::config::{CreateOnlyFact, ObjectLockMode};
+use crate::format::config::{CreateOnlyFact, ObjectLockMode, VerifiesFact};
 use crate::id::{SessionId, random};
+use crate::progress::Cancel;
 use crate::s3client::{BucketLock, Client, Content, Creation, S3Options, days_from_now};
 use crate::traffic::Traffic;
 
@@ -39,6 +40,8 @@ pub enum Hidden {
 pub struct S3Backend {
     client: Client,
     asks_first: AtomicBool,
+    /// Whether what arrived is looked at.
+    compares: AtomicBool,
     /// How long new objects may not be deleted.
     lock: RwLock<Option<(ObjectLockMode, u32)>>,
     cleaned_up: AtomicBool,
@@ -50,9 +53,18 @@ impl S3Backend {
         Ok(S3Backend {
             client: Client::connect(options)?,
             asks_first: AtomicBool::new(false),
+            compares: AtomicBool::new(false),
             lock: RwLock::new(None),
             cleaned_up: AtomicBool::new(false),
         })
+    }
+
+    /// Lets every request end early, with `Interrupted`, once the user wants to stop: those that are
+    /// under way are waited for a moment, the others are not sent any more. What only takes away, as the
+    /// lease of a session, is still tried for a few seconds.
+    pub fn heeding(mut self, cancel: &Cancel) -> Self {
+        self.client = self.client.heeding(cancel);
+        self
     }
 
     /// Returns what the user should know about the connection.
@@ -90,6 +102,21 @@ impl S3Backend {
     /// Says what the store was found to do; [`CreateOnlyFact::Kept`] unless said otherwise.
     pub fn set_create_only(&self, create_only: CreateOnlyFact) {
         self.asks_first.store(create_only == CreateOnlyFact::Ignored, Ordering::Relaxed);
+    }
+
+    /// Sends an object of a random name damaged, and deletes it, to see whether the store notices.
+    pub fn probe_verifies(&self) -> Result<VerifiesFact> {
+        let name = format!("{PROBES}/{}", SessionId(random()));
+        let taken = self.client.takes_damaged(&name);
+        // Some stores keep what they refuse.
+        let _ = self.client.delete(&name);
+        Ok(if taken? { VerifiesFact::Ignored } else { VerifiesFact::Kept })
+    }
+
+    /// Says what the store was found to do; [`VerifiesFact::Kept`] unless said otherwise. Where it is
+    /// ignored, the tag of each new object is compared with what was sent, or the object is read back.
+    pub fn set_verifies(&self, verifies: VerifiesFact) {
+        self.compares.store(verifies == VerifiesFact::Ignored, Ordering::Relaxed);
     }
 
     /// Says how many days new objects, but leases, may not be deleted.
@@ -177,6 +204,7 @@ impl S3Backend {
             class,
             lock: self.lock().filter(|_| !is_lease).map(|(mode, days)| (mode, days_from_now(days))),
             asks_first: self.asks_first.load(Ordering::Relaxed),
+            compares: self.compares.load(Ordering::Relaxed),
             replaces: false,
         }
     }
@@ -265,10 +293,15 @@ impl Backend for S3Backend {
     }
 
     fn clean_up(&self) -> Result<()> {
-        if !self.cleaned_up.swap(true, Ordering::Relaxed) {
-            self.client.abort_abandoned_uploads()?;
+        if self.cleaned_up.swap(true, Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        let is_ours = |name: &str| Key::parse(name).is_some();
+        match self.client.abort_abandoned_uploads(is_ours) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            // What stays costs a little money. Whatever else is wrong the backup itself will find.
+            _ => Ok(()),
+        }
     }
 
     fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {

@@ -38,6 +38,9 @@ pub struct StoreFacts {
     /// Whether the store keeps an object when another of the same name is to be created.
     #[serde(default, skip_serializing_if = "CreateOnlyFact::is_kept")]
     pub create_only: CreateOnlyFact,
+    /// Whether the store verifies the checksums that objects are sent with.
+    #[serde(default, skip_serializing_if = "VerifiesFact::is_kept")]
+    pub verifies: VerifiesFact,
     /// For how long objects are locked; `None` where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_lock: Option<ObjectLock>,
@@ -72,6 +75,31 @@ impl CreateOnlyFact {
         match self {
             CreateOnlyFact::Kept => "kept",
             CreateOnlyFact::Ignored => "ignored",
+        }
+    }
+}
+
+/// What a store does with the checksum that an object is sent with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifiesFact {
+    /// It refuses bytes that do not have it.
+    #[default]
+    Kept,
+    /// It takes any bytes: the client looks afterwards at what arrived.
+    Ignored,
+}
+
+impl VerifiesFact {
+    fn is_kept(&self) -> bool {
+        *self == VerifiesFact::Kept
+    }
+
+    /// Returns the word used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            VerifiesFact::Kept => "kept",
+            VerifiesFact::Ignored => "ignored",
         }
     }
 }
@@ -284,11 +312,15 @@ mod tests {
         for (facts, text) in [
             (StoreFacts::default(), "{}"),
             (
-                StoreFacts { create_only: CreateOnlyFact::Ignored, object_lock: None },
+                StoreFacts { create_only: CreateOnlyFact::Ignored, ..StoreFacts::default() },
                 r#"{"create_only":"ignored"}"#,
             ),
             (
-                StoreFacts { create_only: CreateOnlyFact::Kept, object_lock: Some(lock) },
+                StoreFacts { verifies: VerifiesFact::Ignored, ..StoreFacts::default() },
+                r#"{"verifies":"ignored"}"#,
+            ),
+            (
+                StoreFacts { object_lock: Some(lock), ..StoreFacts::default() },
                 r#"{"object_lock":{"mode":"compliance","days":30}}"#,
             ),
         ] {

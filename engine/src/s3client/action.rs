@@ -71,6 +71,16 @@ impl Action {
         )
     }
 
+    /// Whether it only takes away what nobody needs any more.
+    pub(super) fn tidies_up(self) -> bool {
+        matches!(self, Action::ListUploads | Action::AbortUpload)
+    }
+
+    /// Whether it is still asked after the user wanted to stop: a lease that stays holds up others.
+    pub(super) fn outlives_a_stop(self) -> bool {
+        matches!(self, Action::Delete | Action::AbortUpload)
+    }
+
     /// What stores price it as.
     pub(super) fn class(self) -> Request {
         match self {

@@ -15,6 +15,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 use aws_types::region::Region;
 use aws_types::service_config::ServiceConfigKey;
 
+use super::answers;
 use super::credentials::{self, KeptCredentials};
 use super::explain::no_credentials;
 use super::failure::chain;
@@ -73,6 +74,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connected> {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(answers::Watching)
         .app_name(AppName::new("colvault").expect("a plain word"))
         .force_path_style(is_path_style(options.addressing, &options.bucket, endpoint.as_deref()));
     if let Some(endpoint) = endpoint {

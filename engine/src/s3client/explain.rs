@@ -55,6 +55,10 @@ impl Place {
             ),
             Failure::Credentials { problem, .. } => (ErrorKind::Invalid, no_credentials(problem)),
             Failure::Local(problem) => (ErrorKind::Invalid, problem.clone()),
+            Failure::Stopped => (
+                ErrorKind::Interrupted,
+                "stopped by request; what was committed before is safe".to_owned(),
+            ),
         };
         Error::new(kind, object, format!("cannot {}: {what}", action.verb()))
     }

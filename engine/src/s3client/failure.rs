@@ -25,6 +25,8 @@ pub(super) enum Failure {
     },
     /// The request could not be made.
     Local(String),
+    /// The user wants to stop: what came of it is not known.
+    Stopped,
 }
 
 /// An answer that says no.
@@ -84,6 +86,10 @@ const PASSING: [&str; 9] = [
     "XAmzContentSHA256Mismatch",
     "XMinioServerNotInitialized",
 ];
+
+/// Codes of bytes that are not those of their checksum.
+const MISMATCH: [&str; 4] =
+    ["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"];
 
 /// Stores allow for 15 minutes; this is surely not what is left of a correction.
 const SKEW: Duration = Duration::from_secs(600);
@@ -174,11 +180,19 @@ impl Failure {
         self.answer().is_some_and(|answer| answer.status == status)
     }
 
-    /// Whether the store may have done what was asked all the same.
+    /// Whether the store says that bytes are not those of their checksum.
+    pub(super) fn is_about_checksum(&self) -> bool {
+        MISMATCH.iter().any(|code| self.is(code))
+            || self.answer().is_some_and(|answer| {
+                answer.status == 400 && answer.message.to_lowercase().contains("checksum")
+            })
+    }
+
+    /// Whether the store may have done what was asked all the same: whatever it answered, since what is
+    /// between, and stores themselves, answer with errors to what is done later.
     pub(super) fn is_uncertain(&self) -> bool {
         match self {
-            Failure::Answer(answer) => answer.status >= 500 || answer.code == "RequestTimeout",
-            Failure::Lost(_) => true,
+            Failure::Answer(_) | Failure::Lost(_) | Failure::Stopped => true,
             Failure::Untrusted(_) | Failure::Credentials { .. } | Failure::Local(_) => false,
         }
     }
@@ -188,9 +202,10 @@ impl Failure {
         match self {
             Failure::Lost(_) => Verdict::Again,
             Failure::Credentials { passing: true, .. } => Verdict::Again,
-            Failure::Untrusted(_) | Failure::Credentials { .. } | Failure::Local(_) => {
-                Verdict::Final
-            }
+            Failure::Untrusted(_)
+            | Failure::Credentials { .. }
+            | Failure::Local(_)
+            | Failure::Stopped => Verdict::Final,
             Failure::Answer(answer) => answer.verdict(),
         }
     }
@@ -199,14 +214,10 @@ impl Failure {
 impl Answer {
     fn read(raw: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Self {
         let header = |name: &str| raw.headers().get(name).map(str::to_owned);
-        let date = |text: &String| {
-            let date = DateTime::from_str(text, DateTimeFormat::HttpDate).ok()?;
-            SystemTime::try_from(date).ok()
-        };
         let now = SystemTime::now();
         let retry_after = header("retry-after").and_then(|text| match text.trim().parse() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => date(&text)?.duration_since(now).ok(),
+            Err(_) => http_date(&text)?.duration_since(now).ok(),
         });
         Answer {
             status: raw.status().as_u16(),
@@ -214,7 +225,7 @@ impl Answer {
             message: message.unwrap_or_default().to_owned(),
             request_id: header("x-amz-request-id"),
             retry_after,
-            date: header("date").as_ref().and_then(date),
+            date: header("date").as_deref().and_then(http_date),
             region: header("x-amz-bucket-region"),
         }
     }
@@ -255,6 +266,12 @@ impl Answer {
             _ => Verdict::Final,
         }
     }
+}
+
+/// Reads a time as headers have it.
+pub(super) fn http_date(text: &str) -> Option<SystemTime> {
+    let date = DateTime::from_str(text, DateTimeFormat::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()
 }
 
 /// Returns an error and what caused it in one line, each said once.
@@ -334,11 +351,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_have_been_done_is_uncertain() {
+    fn only_what_was_never_sent_is_certain() {
         assert!(Failure::Lost(String::new()).is_uncertain());
-        assert!(answer(500, "InternalError").is_uncertain());
-        assert!(!answer(403, "AccessDenied").is_uncertain());
-        assert!(!answer(409, "ConditionalRequestConflict").is_uncertain());
+        for (status, code) in
+            [(500, "InternalError"), (200, "InternalError"), (408, ""), (400, "BadDigest")]
+        {
+            assert!(answer(status, code).is_uncertain(), "{status} {code}");
+        }
+        assert!(!Failure::Untrusted(String::new()).is_uncertain());
         assert!(!Failure::Credentials { problem: String::new(), passing: true }.is_uncertain());
     }
 }

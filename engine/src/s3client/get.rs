@@ -210,8 +210,8 @@ async fn each_piece(
         let piece = piece.map_err(|error| {
             Failure::Lost(format!("{received} of {bytes} bytes came: {}", chain(&error)))
         })?;
-        pulse.beat();
         let length = piece.len() as u64;
+        pulse.receive(length);
         received += length;
         if received > bytes {
             break;

@@ -4,12 +4,16 @@ use aws_sdk_s3::types::EncodingType;
 
 use super::action::Action;
 use super::explain::Place;
+use super::failure::Failure;
 use super::get::contradiction;
 use super::request::{Asker, failed};
 use crate::error::{ErrorKind, Result};
 
 /// Objects a page has at most.
 pub(super) const PAGE: i32 = 1000;
+
+/// Pages without an object, one after the other, after which a store is not asked on.
+const EMPTY_PAGES_MAX: u64 = 1000;
 
 /// Where the next page of a listing begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,16 +24,54 @@ pub(super) struct Cursor {
     pub(super) version: Option<String>,
     /// Behind this name, whether there is such an object or not.
     pub(super) behind: Option<String>,
+    /// What the pages before began with.
+    pub(super) way: Way,
 }
 
 impl Cursor {
-    /// Returns the next place. A store that begins the same page again would never come to an end.
-    pub(super) fn advance(self, next: Cursor, place: &Place) -> Result<Cursor> {
-        if next.key.is_none() || next == self {
+    /// Returns the next place, after a page that began with `first`. A store that begins the same pages
+    /// again would never come to an end.
+    pub(super) fn advance(
+        self,
+        next: Cursor,
+        first: Option<String>,
+        place: &Place,
+    ) -> Result<Cursor> {
+        let stays = next.key.is_none() || (&next.key, &next.version) == (&self.key, &self.version);
+        let mut way = self.way;
+        if stays || !way.goes_on(first) {
             let what = "a listing goes on, but not from another place";
             return Err(contradiction(&place.location, what));
         }
-        Ok(next)
+        Ok(Cursor { way, ..next })
+    }
+}
+
+/// Finds out a listing that goes in circles: a page that came by is kept, another one each time that twice as
+/// many have come, and is met again. Names need not be in order, which not all stores keep to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Way {
+    pages: u64,
+    kept: Option<String>,
+    empty: u64,
+}
+
+impl Way {
+    /// Notes what a page began with. Returns whether a listing can have come here.
+    fn goes_on(&mut self, first: Option<String>) -> bool {
+        let Some(first) = first else {
+            self.empty += 1;
+            return self.empty < EMPTY_PAGES_MAX;
+        };
+        self.empty = 0;
+        if self.kept.as_ref() == Some(&first) {
+            return false;
+        }
+        self.pages += 1;
+        if self.pages.is_power_of_two() {
+            self.kept = Some(first);
+        }
+        true
     }
 }
 
@@ -100,7 +142,10 @@ impl Asker {
                 .encoding_type(EncodingType::Url)
                 .set_continuation_token(cursor.key.clone())
                 .set_start_after(behind.clone());
-            Box::pin(request.send()).await.map_err(failed)
+            let page = Box::pin(request.send()).await.map_err(failed)?;
+            let came = page.contents().len() + page.common_prefixes().len();
+            check_whole(page.is_truncated, page.key_count, came)?;
+            Ok(page)
         });
         let page = outcome.await.result;
         let page = page.map_err(|failure| self.error(Action::List, start, &failure))?;
@@ -118,8 +163,10 @@ impl Asker {
         }
         let next = match page.is_truncated {
             Some(true) => {
+                let first = page.contents().first().and_then(|object| object.key());
+                let first = first.map(str::to_owned);
                 let next = Cursor { key: page.next_continuation_token, ..Cursor::default() };
-                Some(cursor.clone().advance(next, &self.place)?)
+                Some(cursor.clone().advance(next, first, &self.place)?)
             }
             _ => None,
         };
@@ -140,6 +187,25 @@ impl Asker {
                 if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
             }
         }
+    }
+}
+
+/// Fails unless a page says whether it is the last one, and has what it announces. Some stores, as Swift,
+/// do not count.
+pub(super) fn check_whole(
+    is_truncated: Option<bool>,
+    announced: Option<i32>,
+    came: usize,
+) -> Result<(), Failure> {
+    if is_truncated.is_none() {
+        let problem = "a page of a listing does not say whether more follow";
+        return Err(Failure::Lost(problem.to_owned()));
+    }
+    match announced {
+        Some(count) if usize::try_from(count) != Ok(came) => Err(Failure::Lost(format!(
+            "a page of a listing announces {count} objects and has {came}"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -234,8 +300,25 @@ mod tests {
     fn a_listing_that_does_not_move_is_an_error() {
         let place = place();
         let at = |key: &str| Cursor { key: Some(key.to_owned()), ..Cursor::default() };
-        assert_eq!(Cursor::default().advance(at("a"), &place).unwrap(), at("a"));
-        assert!(at("a").advance(at("a"), &place).is_err());
-        assert!(at("a").advance(Cursor::default(), &place).is_err());
+        let next = Cursor::default().advance(at("a"), None, &place).unwrap();
+        assert_eq!((next.key, next.version), (at("a").key, None));
+        assert!(at("a").advance(at("a"), None, &place).is_err());
+        assert!(at("a").advance(Cursor::default(), None, &place).is_err());
+    }
+
+    #[test]
+    fn circles_are_found_and_what_is_not_in_order_is_no_circle() {
+        let pages = |names: &mut dyn Iterator<Item = Option<u64>>| {
+            let mut way = Way::default();
+            names.take_while(|name| way.goes_on(name.map(|name| name.to_string()))).count()
+        };
+        for (before, round) in [(0, 1), (0, 2), (3, 2), (5, 7), (100, 64)] {
+            let circle = (0..before).chain((0..).map(|page| before + page % round));
+            let found = pages(&mut circle.map(Some));
+            assert!(found <= 4 * (before + round) as usize, "{before} {round}: {found}");
+        }
+        assert_eq!(pages(&mut (0..5000).rev().map(Some)), 5000);
+        assert_eq!(pages(&mut (0..5000).map(|page| (page % 900 == 0).then_some(page))), 5000);
+        assert_eq!(pages(&mut std::iter::repeat(None)) as u64, EMPTY_PAGES_MAX - 1);
     }
 }

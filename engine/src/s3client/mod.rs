@@ -8,6 +8,7 @@
 //! explained (`explain`): what it means, and which permission is missing.
 
 mod action;
+mod answers;
 mod backoff;
 mod body;
 mod connect;
@@ -35,6 +36,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Error, Result};
 use crate::format::config::ObjectLockMode;
+use crate::progress::Cancel;
 use crate::traffic::Traffic;
 use customer_key::CustomerKey;
 use explain::Place;
@@ -116,11 +118,18 @@ impl Client {
                 download: options.download_limit.map(Pace::new),
                 ..Line::default()
             }),
+            cancel: Cancel::default(),
             answered: AtomicBool::new(false),
             parts_above: AtomicU64::new(put::ONE_PUT_MAX),
             options,
         };
         Ok(Client { asker, runtime: Some(runtime) })
+    }
+
+    /// Lets every request end early once the user wants to stop.
+    pub fn heeding(mut self, cancel: &Cancel) -> Self {
+        self.asker.cancel = cancel.clone();
+        self
     }
 
     /// Runs a request to its end on this thread.
@@ -156,6 +165,11 @@ impl Client {
     /// Creates an object from the parts in order; fails with `AlreadyExists` when there is one.
     pub fn put_new(&self, name: &str, parts: &[&[u8]], creation: &Creation<'_>) -> Result<()> {
         self.wait(self.asker.put_new(name, parts, creation))
+    }
+
+    /// Creates an object with a checksum of other bytes. Returns whether the store takes it so.
+    pub fn takes_damaged(&self, name: &str) -> Result<bool> {
+        self.wait(self.asker.takes_damaged(name))
     }
 
     /// Returns all bytes of an object, unless they are more than `bytes_max`.
@@ -256,10 +270,10 @@ impl Client {
         self.wait(self.asker.bucket_lock())
     }
 
-    /// Aborts uploads below the prefix that were left unfinished for more than a week, where the store
-    /// lets this program do so; returns how many.
-    pub fn abort_abandoned_uploads(&self) -> Result<u64> {
-        self.wait(self.asker.abort_abandoned())
+    /// Aborts uploads of names that are ours, below the prefix, that were left unfinished for more than a
+    /// week, where the store lets this program do so; returns how many.
+    pub fn abort_abandoned_uploads(&self, is_ours: impl Fn(&str) -> bool) -> Result<u64> {
+        self.wait(self.asker.abort_abandoned(is_ours))
     }
 }
 

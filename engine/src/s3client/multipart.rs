@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, StorageClass};
 
 use super::action::Action;
+use super::answers::Dating;
 use super::body::{between, length};
 use super::customer_key;
 use super::explain::Place;
 use super::failure::{Answer, Failure, Verdict};
-use super::list::Cursor;
+use super::list::{Cursor, check_whole};
 use super::put::{Creation, checksum, encryption, lock_mode, with_customer_key, with_settings};
 use super::request::{Asker, Outcome, failed};
 use crate::error::{Error, ErrorKind, Result};
@@ -167,9 +168,9 @@ impl Asker {
         outcome.await.result
     }
 
-    /// Aborts uploads below the prefix that were left behind; returns how many. A store that does not
-    /// list them, or does not let this program do so, has its own ways.
-    pub(super) async fn abort_abandoned(&self) -> Result<u64> {
+    /// Aborts uploads below the prefix that were left behind, of names that are ours; returns how many. A
+    /// store that does not list them, or does not let this program do so, has its own ways.
+    pub(super) async fn abort_abandoned(&self, is_ours: impl Fn(&str) -> bool) -> Result<u64> {
         let mut aborted = 0;
         let mut cursor = Cursor::default();
         loop {
@@ -179,22 +180,30 @@ impl Asker {
                     .prefix(&self.options.prefix)
                     .set_key_marker(cursor.key.clone())
                     .set_upload_id_marker(cursor.version.clone());
-                Box::pin(request.send()).await.map_err(failed)
+                let dating = Dating::default();
+                let request = request.customize().interceptor(dating.clone());
+                let page = Box::pin(request.send()).await.map_err(failed)?;
+                check_whole(page.is_truncated, None, 0)?;
+                // Both times are of one clock: this host's may be wrong by weeks.
+                Ok((page, dating.date().unwrap_or_else(SystemTime::now)))
             });
-            let page = match outcome.await.result {
-                Ok(page) => page,
+            let (page, now) = match outcome.await.result {
+                Ok(found) => found,
                 Err(Failure::Answer(answer)) if is_not_for_us(&answer) => return Ok(aborted),
                 Err(failure) => return Err(self.error(Action::ListUploads, "", &failure)),
             };
             for upload in page.uploads() {
                 let begun = upload.initiated().and_then(|time| SystemTime::try_from(*time).ok());
-                let age = begun.and_then(|begun| SystemTime::now().duration_since(begun).ok());
+                let age = begun.and_then(|begun| now.duration_since(begun).ok());
                 let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-                let is_ours = key.starts_with(&self.options.prefix);
-                if is_ours && age.is_some_and(|age| age > ABANDONED) {
+                // A prefix, or a bucket without one, may be shared with other programs.
+                let name = key.strip_prefix(&self.options.prefix);
+                if name.is_some_and(&is_ours) && age.is_some_and(|age| age > ABANDONED) {
                     aborted += u64::from(self.abort(key, id).await.is_ok());
                 }
             }
+            let first = page.uploads().first().and_then(|upload| upload.upload_id());
+            let first = first.map(str::to_owned);
             let next = Cursor {
                 key: page.next_key_marker,
                 version: page.next_upload_id_marker,
@@ -203,7 +212,7 @@ impl Asker {
             if page.is_truncated != Some(true) {
                 return Ok(aborted);
             }
-            cursor = cursor.advance(next, &self.place)?;
+            cursor = cursor.advance(next, first, &self.place)?;
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ObjectLockMode as AwsLockMode, ServerSideEncryption as Sse, StorageClass,
 };
 use aws_smithy_types::base64;
+
+use md5::{Digest, Md5};
 
 use super::action::Action;
 use super::body::length;
@@ -21,6 +24,9 @@ use crate::format::config::ObjectLockMode;
 /// (s3s-fs on loopback, two cores). Several packs go up at the same time anyway.
 pub(super) const ONE_PUT_MAX: u64 = 512 << 20;
 
+/// How often an object is sent at most that arrives damaged.
+const SENDS_MAX: u32 = 3;
+
 /// How an object is to be created.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Creation<'a> {
@@ -32,6 +38,8 @@ pub struct Creation<'a> {
     pub asks_first: bool,
     /// Whether an object of the name is replaced.
     pub replaces: bool,
+    /// Whether the store is known to take bytes that do not have their checksum.
+    pub compares: bool,
 }
 
 impl Creation<'_> {
@@ -96,6 +104,28 @@ pub(super) fn checksum(parts: &[&[u8]]) -> String {
     base64::encode(crc.to_be_bytes())
 }
 
+/// What a store that verifies nothing by CRC32C may say of the bytes it has.
+struct Md5Sum {
+    /// As requests carry it.
+    base64: String,
+    /// As the ETag of an object has it that the store does not encrypt, or with its own keys.
+    tag: String,
+}
+
+impl Md5Sum {
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut md5 = Md5::new();
+        parts.iter().for_each(|part| md5.update(part));
+        let sum = md5.finalize();
+        let tag = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        Md5Sum { base64: base64::encode(sum), tag }
+    }
+
+    fn is(&self, tag: Option<&str>) -> bool {
+        tag.is_some_and(|tag| tag.trim_matches('"').eq_ignore_ascii_case(&self.tag))
+    }
+}
+
 impl Asker {
     /// Creates an object; fails with `AlreadyExists` when there is one of that name.
     pub(super) async fn put_new(
@@ -107,19 +137,52 @@ impl Asker {
         if creation.asks_first && !creation.replaces && self.find(name).await?.is_some() {
             return Err(taken(&self.place.location, name));
         }
-        if length(parts) > self.parts_above.load(Ordering::Relaxed) {
-            return self.put_in_parts(name, parts, creation).await;
+        let sum = creation.compares.then(|| Md5Sum::of(parts));
+        for number in 1.. {
+            let arrived = self.put(name, parts, creation, sum.as_ref()).await?;
+            // Of an object that is encrypted or made of parts the tag is something else.
+            if arrived || self.holds(name, parts).await? {
+                break;
+            }
+            // Made just now, by this request: it is nobody else's.
+            let deleted = self.delete(name).await;
+            if number == SENDS_MAX || deleted.is_err() {
+                return Err(damaged(&self.place.location, name, deleted.is_err()));
+            }
         }
-        let outcome = self.put_at_once(name, parts, creation).await;
-        self.conclude(Action::Put, name, parts, outcome).await
+        Ok(())
     }
 
+    /// Creates an object. Returns whether its bytes are known to have arrived, as far as that is asked.
+    async fn put(
+        &self,
+        name: &str,
+        parts: &[&[u8]],
+        creation: &Creation<'_>,
+        sum: Option<&Md5Sum>,
+    ) -> Result<bool> {
+        if length(parts) > self.parts_above.load(Ordering::Relaxed) {
+            self.put_in_parts(name, parts, creation).await?;
+            return Ok(sum.is_none());
+        }
+        let outcome = self.put_at_once(name, parts, creation, sum).await;
+        match outcome.result {
+            Ok(tag) => Ok(sum.is_none_or(|sum| sum.is(tag.as_deref()))),
+            Err(failure) => {
+                let outcome = Outcome { result: Err(failure), uncertain: outcome.uncertain };
+                self.conclude(Action::Put, name, parts, outcome).await.map(|()| true)
+            }
+        }
+    }
+
+    /// Returns the tag that the store gave the object.
     async fn put_at_once(
         &self,
         name: &str,
         parts: &[&[u8]],
         creation: &Creation<'_>,
-    ) -> Outcome<()> {
+        sum: Option<&Md5Sum>,
+    ) -> Outcome<Option<String>> {
         let (key, crc, bytes) = (self.key(name), checksum(parts), length(parts));
         self.ask(Action::Put, async |pulse| {
             let request = self.s3.put_object().bucket(&self.options.bucket).key(&key);
@@ -129,6 +192,7 @@ impl Asker {
                 // Some stores do not take objects with retention, which a bucket may give by itself,
                 // without this header.
                 .checksum_algorithm(ChecksumAlgorithm::Crc32C)
+                .set_content_md5(sum.map(|sum| sum.base64.clone()))
                 .set_if_none_match(creation.if_none_match());
             let request = with_settings!(request, self, creation);
             let answer = self.sending(parts, pulse, async |body| {
@@ -136,9 +200,29 @@ impl Asker {
                 // cost more than everything else the client does.
                 Box::pin(request.body(body).customize().disable_payload_signing().send()).await
             });
-            answer.await.map(drop).map_err(failed)
+            answer.await.map(|answer| answer.e_tag).map_err(failed)
         })
         .await
+    }
+
+    /// Whether the store takes bytes that do not have the checksum they are sent with.
+    pub(super) async fn takes_damaged(&self, name: &str) -> Result<bool> {
+        let (key, crc) = (self.key(name), checksum(&[b"as it was"]));
+        let outcome = self.ask(Action::Put, async |_| {
+            let request = self.s3.put_object().bucket(&self.options.bucket).key(&key);
+            let request = request
+                .body(ByteStream::from_static(b"as it is"))
+                .checksum_crc32_c(&crc)
+                .checksum_algorithm(ChecksumAlgorithm::Crc32C);
+            let request = with_settings!(request, self, &Creation::default());
+            let request = request.customize().disable_payload_signing();
+            match Box::pin(request.send()).await.map_err(failed) {
+                Ok(_) => Ok(true),
+                Err(failure) if failure.is_about_checksum() => Ok(false),
+                Err(failure) => Err(failure),
+            }
+        });
+        outcome.await.result.map_err(|failure| self.error(Action::Put, name, &failure))
     }
 
     /// Decides what a finished attempt to create means.
@@ -157,10 +241,11 @@ impl Asker {
             return Err(self.error(action, name, &failure));
         }
         // An attempt that seemed to fail may have made the object that now is in the way.
-        if outcome.uncertain && self.holds(name, parts).await? {
-            return Ok(());
+        match outcome.uncertain {
+            true if self.holds(name, parts).await? => Ok(()),
+            true => Err(taken_otherwise(&self.place.location, name)),
+            false => Err(taken(&self.place.location, name)),
         }
-        Err(taken(&self.place.location, name))
     }
 }
 
@@ -173,6 +258,31 @@ fn taken(location: &str, name: &str) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("{location}/{name}"), "there is an object already")
 }
 
+/// The same after an attempt that seemed to fail: some stores keep what they refuse.
+fn taken_otherwise(location: &str, name: &str) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("{location}/{name}"),
+        "there is an object already, with other bytes than were sent; either somebody else has made it, or the \
+         bytes were damaged on the way and the store has kept what it refused: if no other program writes \
+         here, delete this object with the store's own tools and run the command once more",
+    )
+}
+
+fn damaged(location: &str, name: &str, stays: bool) -> Error {
+    let problem = match stays {
+        false => {
+            "the object does not arrive as it is sent, and the store does not notice; something between here and \
+             there changes bytes"
+        }
+        true => {
+            "the object did not arrive as it was sent, the store did not notice, and it cannot be deleted; delete \
+             it with the store's own tools and run the command once more"
+        }
+    };
+    Error::new(ErrorKind::Io, format!("{location}/{name}"), problem)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +293,15 @@ mod tests {
         assert_eq!(checksum(&[&[0; 32]]), base64::encode([0x8a, 0x91, 0x36, 0xaa]));
         assert_eq!(checksum(&[&[0; 16], &[], &[0; 16]]), checksum(&[&[0; 32]]));
         assert_eq!(checksum(&[]), "AAAAAA==");
+    }
+
+    #[test]
+    fn tags_are_compared_as_stores_write_them() {
+        let sum = Md5Sum::of(&[b"a", b"", b"bc"]);
+        assert_eq!(sum.base64, "kAFQmDzST7DWlj99KOF/cg==");
+        assert!(sum.is(Some("\"900150983cd24fb0d6963f7d28e17f72\"")));
+        assert!(sum.is(Some("900150983CD24FB0D6963F7D28E17F72")));
+        assert!(!sum.is(Some("\"900150983cd24fb0d6963f7d28e17f72-1\"")) && !sum.is(None));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! One request: sent, watched, and sent again where that may help.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use tokio::time::{Instant, timeout_at};
 
 use super::action::Action;
 use super::backoff::Backoff;
@@ -16,13 +19,23 @@ use super::limit::{Pace, Permits};
 use super::options::S3Options;
 use super::pulse::Pulse;
 use crate::error::Error;
+use crate::progress::Cancel;
 use crate::traffic::Meter;
 
 /// How often a request is sent at most while the store has never answered: a wrong endpoint should
 /// not take minutes to be found out.
 const ATTEMPTS_UNANSWERED: u32 = 4;
+/// How often a request is sent at most that only tidies up: nobody should wait long for it.
+const ATTEMPTS_TIDYING: u32 = 3;
 /// How often a request is sent at most because of the clock: one answer is enough to correct it.
 const ATTEMPTS_CLOCK: u32 = 3;
+
+/// How often is looked whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long an answer is waited for after that: what is nearly done is better known.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long is tried after that to take away what would hold up others.
+const LAST_WAIT_TIDYING: Duration = Duration::from_secs(5);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -35,6 +48,8 @@ pub(super) struct Asker {
     pub(super) permits: Permits,
     pub(super) upload: Option<Pace>,
     pub(super) line: Arc<Line>,
+    /// Whether the user wants to stop.
+    pub(super) cancel: Cancel,
     /// Whether the store ever answered.
     pub(super) answered: AtomicBool,
     /// Above this length an object goes up in parts.
@@ -52,7 +67,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Outcome<T> {
     pub(super) result: Result<T, Failure>,
-    /// Whether an attempt before the last may have been done by the store although it seemed to
+    /// Whether an attempt before the last was sent: the store may have done it although it seemed to
     /// fail.
     pub(super) uncertain: bool,
 }
@@ -72,13 +87,25 @@ impl Asker {
         action: Action,
         attempt: impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
     ) -> Outcome<T> {
+        let last_wait = if action.outlives_a_stop() { LAST_WAIT_TIDYING } else { LAST_WAIT };
+        let uncertain = Cell::new(false);
+        let result = self.heed(last_wait, self.ask_until_done(action, &uncertain, attempt)).await;
+        Outcome { result: result.flatten(), uncertain: uncertain.get() }
+    }
+
+    async fn ask_until_done<T>(
+        &self,
+        action: Action,
+        uncertain: &Cell<bool>,
+        attempt: impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let patience = &self.options.patience;
         let mut backoff = Backoff::new(patience.backoff_max);
-        let (mut uncertain, mut refreshed) = (false, false);
+        let mut refreshed = false;
         let mut number = 1;
         loop {
             let failure = match self.ask_once(action, number > 1, &attempt).await {
-                Ok(value) => return Outcome { result: Ok(value), uncertain },
+                Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
             let verdict = failure.verdict();
@@ -96,21 +123,54 @@ impl Asker {
                 _ if !self.answered.load(Ordering::Relaxed) => {
                     patience.attempts.min(ATTEMPTS_UNANSWERED)
                 }
+                _ if action.tidies_up() => patience.attempts.min(ATTEMPTS_TIDYING),
                 _ => patience.attempts,
             };
             if number >= attempts {
-                return Outcome { result: Err(failure.after(number)), uncertain };
+                return Err(failure.after(number));
             }
-            uncertain |= failure.is_uncertain();
+            uncertain.set(uncertain.get() | failure.is_uncertain());
             if verdict == Verdict::Refresh {
                 self.credentials.forget().await;
                 refreshed = true;
             }
             let asked = failure.answer().and_then(|answer| answer.retry_after);
             let wait = backoff.wait(number, verdict == Verdict::Slow, asked);
-            tokio::time::sleep(wait).await;
+            self.heed_idle(action, tokio::time::sleep(wait)).await?;
             number += 1;
         }
+    }
+
+    /// Does some work, and gives it up `last_wait` after the user wanted to stop.
+    async fn heed<T>(
+        &self,
+        last_wait: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let mut work = std::pin::pin!(work);
+        let mut end: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            if end.is_none() && self.cancel.check().is_err() {
+                end = Some(now + last_wait);
+            }
+            if end.is_some_and(|end| end <= now) {
+                return Err(Failure::Stopped);
+            }
+            if let Ok(done) = timeout_at(now + LOOK, work.as_mut()).await {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Waits for what need not be waited for once the user wants to stop.
+    async fn heed_idle<T>(
+        &self,
+        action: Action,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let last_wait = if action.outlives_a_stop() { LAST_WAIT_TIDYING } else { Duration::ZERO };
+        self.heed(last_wait, wait).await
     }
 
     async fn ask_once<T>(
@@ -119,14 +179,16 @@ impl Asker {
         is_retry: bool,
         attempt: &impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _connection = self.permits.connection().await;
+        let _connection = self.heed_idle(action, self.permits.connection()).await?;
         // Asked for here, so that a slow answer of who gives them does not look like a slow store.
-        self.credentials.get().await.map_err(|error| Failure::of_credentials(&error))?;
+        let credentials = self.heed_idle(action, self.credentials.get()).await?;
+        credentials.map_err(|error| Failure::of_credentials(&error))?;
         self.line.meter.count(action.class(), is_retry);
         let pulse = Arc::new(Pulse::new());
         let stalled = self.options.patience.stalled;
         let result = pulse.watch(stalled, attempt(&pulse)).await.unwrap_or_else(|| {
-            Err(Failure::Lost(format!("nothing moved for {} s", stalled.as_secs_f64())))
+            let seconds = stalled.as_secs_f64();
+            Err(Failure::Lost(format!("nothing, or next to nothing, moved for {seconds} s")))
         });
         let was_answered = match &result {
             Ok(_) => true,

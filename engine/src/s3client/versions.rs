@@ -4,7 +4,7 @@ use aws_sdk_s3::types::EncodingType;
 
 use super::action::Action;
 use super::get::Read;
-use super::list::{Cursor, PAGE, decode};
+use super::list::{Cursor, PAGE, check_whole, decode};
 use super::request::{Asker, failed};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,7 +41,9 @@ impl Asker {
                 .encoding_type(EncodingType::Url)
                 .set_key_marker(cursor.key.clone())
                 .set_version_id_marker(cursor.version.clone());
-            Box::pin(request.send()).await.map_err(failed)
+            let page = Box::pin(request.send()).await.map_err(failed)?;
+            check_whole(page.is_truncated, None, 0)?;
+            Ok(page)
         });
         let page = outcome.await.result;
         let page = page.map_err(|failure| self.error(Action::ListVersions, start, &failure))?;
@@ -57,6 +59,11 @@ impl Asker {
                 is_deletion,
             })
         };
+        let begins = |key: Option<&str>, id: Option<&str>| Some(format!("{} {}", id?, key?));
+        let version_first = page.versions().first().map(|one| begins(one.key(), one.version_id()));
+        let mark_first =
+            page.delete_markers().first().map(|one| begins(one.key(), one.version_id()));
+        let first = version_first.or(mark_first).flatten();
         let objects = page
             .versions()
             .iter()
@@ -71,7 +78,7 @@ impl Asker {
                 let key = page.next_key_marker.as_deref().map(plain);
                 let version = page.next_version_id_marker;
                 let next = Cursor { key, version, ..Cursor::default() };
-                Some(cursor.clone().advance(next, &self.place)?)
+                Some(cursor.clone().advance(next, first, &self.place)?)
             }
             _ => None,
         };
