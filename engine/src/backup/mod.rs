@@ -677,8 +677,9 @@ impl Run<'_> {
                 Vec::new()
             }),
         };
-        if let Some(previous) =
-            previous.as_ref().filter(|_| found.only_leads && findings.is_empty())
+        // Of a deployment they are part of what is compared after a restore.
+        let only_leads = found.only_leads && self.options.group == Group::Paths;
+        if let Some(previous) = previous.as_ref().filter(|_| only_leads && findings.is_empty())
             && let Some(same) = self.leads_as_before(found, previous, &xattrs)
         {
             return Ok(Some(same));
