@@ -41,18 +41,7 @@ impl Place {
                 (kind, format!("{meaning}{}", said(answer)))
             }
             Failure::Lost(problem) => (ErrorKind::Io, problem.clone()),
-            Failure::Untrusted(problem) if problem.contains("CaUsedAsEndEntity") => (
-                ErrorKind::Io,
-                format!(
-                    "the store shows the certificate of an authority as its own ({problem}); let that authority issue one for the store"
-                ),
-            ),
-            Failure::Untrusted(problem) => (
-                ErrorKind::Io,
-                format!(
-                    "the store's certificate is not trusted ({problem}); give the authority that issued it with --s3-ca-file"
-                ),
-            ),
+            Failure::Untrusted(problem) => (ErrorKind::Io, untrusted(problem)),
             Failure::Credentials { problem, .. } => (ErrorKind::Invalid, no_credentials(problem)),
             Failure::Local(problem) => (ErrorKind::Invalid, problem.clone()),
         };
@@ -192,6 +181,33 @@ impl Place {
             ),
         }
     }
+}
+
+/// What is wrong with the store's certificate, by the words of the TLS library.
+fn untrusted(problem: &str) -> String {
+    let (wrong, remedy) = match problem {
+        _ if problem.contains("CaUsedAsEndEntity") => (
+            "the store shows the certificate of an authority as its own",
+            "let that authority issue one for the store",
+        ),
+        _ if problem.contains("not valid for name") => (
+            "the store's certificate is for another host",
+            "name the store as its certificate does (--s3-endpoint), or have one issued for this name",
+        ),
+        _ if problem.contains("certificate expired") => (
+            "the store's certificate has expired",
+            "have it renewed, or set the clock of this host if that is wrong",
+        ),
+        _ if problem.contains("not valid yet") => (
+            "the store's certificate is not valid yet",
+            "set the clock of this host if that is wrong",
+        ),
+        _ => (
+            "the store's certificate is not trusted",
+            "give the authority that issued it with --s3-ca-file",
+        ),
+    };
+    format!("{wrong} ({problem}); {remedy}")
 }
 
 /// What is missing where there are no credentials.
