@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
 use super::action::Action;
-use super::failure::{Answer, Failure};
+use super::failure::{Answer, Failure, PROXY_ASKS};
 use crate::error::{Error, ErrorKind};
 
 /// What a request was about, for messages.
@@ -40,6 +40,12 @@ impl Place {
                 let (kind, meaning) = self.meaning(action, answer);
                 (kind, format!("{meaning}{}", said(answer)))
             }
+            Failure::Lost(problem) if problem.contains("tunnel error") => (
+                ErrorKind::Io,
+                format!(
+                    "the proxy of HTTPS_PROXY makes no connection to the store ({problem}); a store that is reached without it goes into NO_PROXY"
+                ),
+            ),
             Failure::Lost(problem) => (ErrorKind::Io, problem.clone()),
             Failure::Untrusted(problem) => (ErrorKind::Io, untrusted(problem)),
             Failure::Credentials { problem, .. } => (ErrorKind::Invalid, no_credentials(problem)),
@@ -128,6 +134,7 @@ impl Place {
                 }
                 401 | 403 => self.denied(action, answer),
                 404 => text(K::NotFound, "it is not there"),
+                407 => text(K::Invalid, PROXY_ASKS),
                 412 => text(K::AlreadyExists, "there is an object of that name"),
                 405 | 501 => text(K::Unsupported, "the store does not support this"),
                 507 => text(K::Full, "the store has no space left"),
@@ -339,6 +346,7 @@ mod tests {
                 K::Invalid,
                 "--s3-region eu-west-1",
             ),
+            (Action::List, 407, "", "", K::Invalid, "USER:PASSWORD@HOST"),
             (Action::Put, 501, "NotImplemented", "", K::Unsupported, "does not support"),
             (
                 Action::Put,

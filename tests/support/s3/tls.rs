@@ -72,7 +72,12 @@ impl Tls {
 
     /// Returns `https://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        self.0.endpoint().replace("http://", "https://")
+        format!("https://{}", self.address())
+    }
+
+    /// Returns `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        self.0.endpoint().replace("http://", "")
     }
 }
 
