@@ -56,6 +56,8 @@ pub enum Fault {
     Delay(Duration),
     /// Passed on without a header. What is signed then no longer fits: for stores that do not look.
     Without(&'static str),
+    /// Passed on; the answer is from another time.
+    Dated(String),
 }
 
 impl Fault {
@@ -441,6 +443,10 @@ fn one(
         Answer::new(*status, "application/xml", error_body(code, &path))
             .write(&method, &mut client)?;
         return Ok(true);
+    }
+    if let Some(Fault::Dated(date)) = &judged.fault {
+        answer.remove("date");
+        answer.headers.push(("Date".to_owned(), date.clone()));
     }
     let passed = answer_back(&judged.fault, client, reader, answer, &mut answers, framing)?;
     shared.note(judged.number, |seen| {

@@ -1,11 +1,12 @@
 //! `colvault plan`
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use colvault_engine::backup::BackupOptions;
 use colvault_engine::error::ErrorKind;
 use colvault_engine::format::config::{Config, CreateOnlyFact};
+use colvault_engine::lock::{LockPolicy, last_round};
 use colvault_engine::pattern::Patterns;
 use colvault_engine::plan::{Forecast, plan};
 use colvault_engine::repository::Repository;
@@ -75,7 +76,9 @@ pub fn run(args: &PlanArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     }
     let requests = repository.as_ref().and_then(|repository| {
         let own = repository.backend().traffic()?;
-        Some(Requests { own, of_backup: forecast(&report.forecast, &own, repository.config()) })
+        let packs = packs_of_a_round(repository);
+        let of_backup = forecast(&report.forecast, &own, repository.config(), packs);
+        Some(Requests { own, of_backup })
     });
     let target = repository.map(|repository| {
         let location = repository.backend().location();
@@ -136,9 +139,23 @@ fn stand_apart(source: &Source, exclude: &Patterns, context: &Context<'_>) -> Re
 /// Packs that an index object names, roughly: it is written when enough chunks wait for one.
 const PACKS_OF_AN_INDEX: u64 = 8;
 
-/// Estimates what a backup asks of the store: what the plan asked of it to begin with, and what is to be
-/// written.
-fn forecast(forecast: &Forecast, own: &Traffic, config: &Config) -> Traffic {
+/// Returns how many packs there are to look at if locks are to be extended after the backup.
+fn packs_of_a_round(repository: &Repository) -> Option<u64> {
+    let lock = repository.config().store.object_lock?;
+    let is_due = LockPolicy::new(lock.days).is_due(last_round(repository), SystemTime::now());
+    let mut packs = 0;
+    repository.index().packs(&mut |_| packs += 1).ok()?;
+    is_due.then_some(packs)
+}
+
+/// Estimates what a backup asks of the store: what the plan asked of it to begin with, what is to be
+/// written, and what extends locks.
+fn forecast(
+    forecast: &Forecast,
+    own: &Traffic,
+    config: &Config,
+    packs_of_a_round: Option<u64>,
+) -> Traffic {
     let stored = forecast.stored_bytes.unwrap_or(forecast.bytes_to_read);
     // The last pack of each kind is not full; manifests come with whatever is read.
     let packs = match forecast.bytes_to_read {
@@ -149,12 +166,17 @@ fn forecast(forecast: &Forecast, own: &Traffic, config: &Config) -> Traffic {
     // A lease and the snapshot.
     let puts = packs + indexes + 2;
     let asks_first = config.store.create_only == CreateOnlyFact::Ignored;
+    // Each pack, index object and snapshot, those of this backup too, without its lease.
+    let looked_at = packs_of_a_round.map(|old| old + old.div_ceil(PACKS_OF_AN_INDEX) + puts - 1);
+    let looked_at = looked_at.unwrap_or(0);
     Traffic {
-        puts,
-        // Before the commit the features once more.
-        lists: own.lists + 1,
+        // What was locked or extended in one round is long enough for the next.
+        puts: puts + looked_at / 2,
+        // Before the commit the features once more; for a round features, snapshots and the index, and that
+        // again.
+        lists: own.lists + 1 + if looked_at > 0 { 4 } else { 0 },
         gets: own.gets,
-        heads: own.heads + if asks_first { puts } else { 0 },
+        heads: own.heads + if asks_first { puts } else { 0 } + looked_at,
         // The lease.
         deletes: 1,
         retries: 0,
@@ -191,7 +213,7 @@ mod tests {
         let own = Traffic { lists: 5, gets: 3, received: 7, ..Traffic::default() };
         let of = |bytes_to_read, stored_bytes, config: &Config| {
             let known = Forecast { bytes_to_read, stored_bytes, ..Forecast::default() };
-            forecast(&known, &own, config)
+            forecast(&known, &own, config, None)
         };
         // Nothing to read: a lease and a snapshot.
         let idle = of(0, Some(0), &config);
@@ -205,5 +227,9 @@ mod tests {
         // A store that has to be asked first is asked for each.
         config.store.create_only = CreateOnlyFact::Ignored;
         assert_eq!(of(1000, Some(100), &config).heads, 15);
+        // Locks are looked at for 80 packs, 10 index objects, and the snapshot; half are extended.
+        config.store.create_only = CreateOnlyFact::Kept;
+        let round = forecast(&Forecast::default(), &own, &config, Some(80));
+        assert_eq!((round.heads, round.puts, round.lists), (91, 2 + 45, 11));
     }
 }

@@ -67,16 +67,6 @@ impl S3Backend {
         self
     }
 
-    /// Returns what the user should know about the connection.
-    pub fn warnings(&self) -> Vec<&'static str> {
-        let options = self.client.options();
-        let mut warnings = Vec::new();
-        if options.insecure_tls {
-            warnings.push("the store's certificate is not checked: who is between can read and change everything");
-        }
-        warnings
-    }
-
     /// Creates an object of a random name twice and deletes it, to see what the store does.
     pub fn probe_create_only(&self) -> Result<CreateOnlyFact> {
         let name = format!("{PROBES}/{}", SessionId(random()));

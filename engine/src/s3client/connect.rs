@@ -62,7 +62,8 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connected> {
             None => invalid("credentials", no_credentials(&found)),
         });
     }
-    let http = if options.insecure_tls { tls::unchecked(options) } else { http };
+    let has_tls = endpoint.as_deref().is_none_or(|endpoint| !endpoint.starts_with("http://"));
+    let http = if options.insecure_tls && has_tls { tls::unchecked(options) } else { http };
     let mut config = aws_sdk_s3::config::Builder::from(&found)
         .region(region)
         .http_client(http)

@@ -103,8 +103,9 @@ impl Asker {
         let mut backoff = Backoff::new(patience.backoff_max);
         let mut refreshed = false;
         let mut number = 1;
+        let mut begun = std::time::Instant::now();
         loop {
-            let failure = match self.ask_once(action, number > 1, &attempt).await {
+            let failure = match self.ask_once(action, number > 1, &mut begun, &attempt).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
@@ -131,7 +132,7 @@ impl Asker {
             }
             uncertain.set(uncertain.get() | failure.is_uncertain());
             if verdict == Verdict::Refresh {
-                self.credentials.forget().await;
+                self.credentials.forget(begun).await;
                 refreshed = true;
             }
             let asked = failure.answer().and_then(|answer| answer.retry_after);
@@ -177,12 +178,14 @@ impl Asker {
         &self,
         action: Action,
         is_retry: bool,
+        begun: &mut std::time::Instant,
         attempt: &impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let _connection = self.heed_idle(action, self.permits.connection()).await?;
         // Asked for here, so that a slow answer of who gives them does not look like a slow store.
         let credentials = self.heed_idle(action, self.credentials.get()).await?;
         credentials.map_err(|error| Failure::of_credentials(&error))?;
+        *begun = std::time::Instant::now();
         self.line.meter.count(action.class(), is_retry);
         let pulse = Arc::new(Pulse::new());
         let stalled = self.options.patience.stalled;
