@@ -100,6 +100,8 @@ impl Client {
             location: location.trim_end_matches('/').to_owned(),
             bucket: options.bucket.clone(),
             prefix: options.prefix.clone(),
+            proxy: tls::proxy_before(&connected.store),
+            store: connected.store,
         };
         let mut options = options.clone();
         if options.connections == 0 {

@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -159,6 +160,14 @@ impl HttpConnector for Unchecked {
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
+}
+
+/// Returns the proxy of the environment between here and a URL, without name and password.
+pub(super) fn proxy_before(url: &str) -> Option<String> {
+    let found = Matcher::from_env().intercept(&url.parse().ok()?)?;
+    let (scheme, host) = (found.uri().scheme_str()?, found.uri().host()?);
+    let port = found.uri().port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{scheme}://{host}{port}"))
 }
 
 #[cfg(test)]
