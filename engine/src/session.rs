@@ -169,6 +169,21 @@ impl Drop for Session<'_> {
     }
 }
 
+/// Returns at most `count_max` leases of sessions that run, or ended without taking theirs away; those
+/// that cannot be read are left out.
+pub fn leases(repository: &Repository, count_max: usize) -> Result<Vec<Lease>> {
+    let mut names = Vec::new();
+    repository
+        .backend()
+        .list(Space::Leases, &mut |object| names.extend(Key::parse(&object.name)))?;
+    names.truncate(count_max);
+    let read = |key: Key| {
+        let (_, body) = repository.read_record(&key, ObjectKind::Lease).ok()?;
+        from_json(&body, &key.to_string()).ok()
+    };
+    Ok(names.into_iter().filter_map(read).collect())
+}
+
 /// Reads every doomed record; one that cannot be read stops the session, since it might name any
 /// pack.
 fn doomed_packs(repository: &Repository) -> Result<Doomed> {

@@ -132,7 +132,8 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let config = created.map_err(|error| store.explain(error))?;
     context.output.created(&Created {
         location: &location.shown(),
-        is_bucket: matches!(location, Location::Bucket(_)),
+        next: context.next(),
+        has_customer_key: context.settings.has_customer_key(),
         config: &config,
         traffic: backend.traffic(),
     });

@@ -1,10 +1,11 @@
 //! `colvault plan`
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use colvault_engine::backend::Space;
 use colvault_engine::backup::BackupOptions;
-use colvault_engine::error::ErrorKind;
+use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::config::{Config, CreateOnlyFact};
 use colvault_engine::pattern::Patterns;
 use colvault_engine::plan::{Forecast, plan};
@@ -14,6 +15,7 @@ use colvault_engine::source::columnstore::programs;
 use colvault_engine::source::file_system::{FileSystem, file_system};
 use colvault_engine::traffic::Traffic;
 
+use crate::commands::object_lock::is_round_due;
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::{Planned, Requests};
@@ -73,10 +75,10 @@ pub fn run(args: &PlanArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         let failure = Failure::new(ErrorKind::Refused, "record", problem);
         obstacles.push(failure.with_hint(NOT_CONFIRMED));
     }
-    let requests = repository.as_ref().and_then(|repository| {
-        let own = repository.backend().traffic()?;
-        Some(Requests { own, of_backup: forecast(&report.forecast, &own, repository.config()) })
-    });
+    let requests = match &repository {
+        Some(repository) => requests(repository, &report.forecast)?,
+        None => None,
+    };
     let target = repository.map(|repository| {
         let location = repository.backend().location();
         repository.close();
@@ -136,9 +138,37 @@ fn stand_apart(source: &Source, exclude: &Patterns, context: &Context<'_>) -> Re
 /// Packs that an index object names, roughly: it is written when enough chunks wait for one.
 const PACKS_OF_AN_INDEX: u64 = 8;
 
+/// Returns what was asked of the store, and what the backup is going to ask; `None` where that costs
+/// nothing.
+fn requests(repository: &Repository, known: &Forecast) -> Result<Option<Requests>, Error> {
+    let Some(own) = repository.backend().traffic() else { return Ok(None) };
+    let round = match repository.config().store.object_lock {
+        Some(lock) if is_round_due(repository, lock.days, SystemTime::now()) => {
+            Some(objects_to_lock(repository)?)
+        }
+        _ => None,
+    };
+    Ok(Some(Requests { own, of_backup: forecast(known, &own, repository.config(), round) }))
+}
+
+/// Returns how many objects a round of locks looks at, at most: some packs may be needed by no snapshot.
+fn objects_to_lock(repository: &Repository) -> Result<u64, Error> {
+    // The config.
+    let mut objects = 1;
+    for space in [Space::Features, Space::Indexes, Space::Snapshots] {
+        repository.backend().list(space, &mut |_| objects += 1)?;
+    }
+    repository.index().packs(&mut |_| objects += 1)?;
+    Ok(objects)
+}
+
+/// Listings of a round of locks: snapshots, index, features and index once more.
+const LISTS_OF_A_ROUND: u64 = 4;
+
 /// Estimates what a backup asks of the store: what the plan asked of it to begin with, and what is to be
-/// written.
-fn forecast(forecast: &Forecast, own: &Traffic, config: &Config) -> Traffic {
+/// written. `round` is how many objects there are already for a round of locks after it, if one is due; it
+/// reads manifests, too, most of which are not known here.
+fn forecast(forecast: &Forecast, own: &Traffic, config: &Config, round: Option<u64>) -> Traffic {
     let stored = forecast.stored_bytes.unwrap_or(forecast.bytes_to_read);
     // The last pack of each kind is not full; manifests come with whatever is read.
     let packs = match forecast.bytes_to_read {
@@ -148,13 +178,14 @@ fn forecast(forecast: &Forecast, own: &Traffic, config: &Config) -> Traffic {
     let indexes = packs.div_ceil(PACKS_OF_AN_INDEX);
     // A lease and the snapshot.
     let puts = packs + indexes + 2;
+    let looked_at = round.map_or(0, |objects| objects + packs + indexes + 1);
     let asks_first = config.store.create_only == CreateOnlyFact::Ignored;
     Traffic {
         puts,
         // Uploads that were left behind, and before the commit the features once more.
-        lists: own.lists + 2,
+        lists: own.lists + 2 + if round.is_some() { LISTS_OF_A_ROUND } else { 0 },
         gets: own.gets,
-        heads: own.heads + if asks_first { puts } else { 0 },
+        heads: own.heads + looked_at + if asks_first { puts } else { 0 },
         // The lease.
         deletes: 1,
         retries: 0,
@@ -191,7 +222,7 @@ mod tests {
         let own = Traffic { lists: 5, gets: 3, received: 7, ..Traffic::default() };
         let of = |bytes_to_read, stored_bytes, config: &Config| {
             let known = Forecast { bytes_to_read, stored_bytes, ..Forecast::default() };
-            forecast(&known, &own, config)
+            forecast(&known, &own, config, None)
         };
         // Nothing to read: a lease and a snapshot.
         let idle = of(0, Some(0), &config);
@@ -205,5 +236,11 @@ mod tests {
         // A store that has to be asked first is asked for each.
         config.store.create_only = CreateOnlyFact::Ignored;
         assert_eq!(of(1000, Some(100), &config).heads, 15);
+        // A round of locks looks at each object, the new packs, index objects and snapshot among them.
+        config.store.create_only = CreateOnlyFact::Kept;
+        let known =
+            Forecast { bytes_to_read: 1000, stored_bytes: Some(100), ..Forecast::default() };
+        let with_round = forecast(&known, &own, &config, Some(40));
+        assert_eq!((with_round.heads, with_round.lists), (40 + 10 + 1 + 2 + 1, 11));
     }
 }
