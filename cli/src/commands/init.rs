@@ -121,6 +121,9 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
     let store = Store::create(&location, context.settings)?;
+    if let Some(warning) = store.warning() {
+        context.output.event(Event::Warning(&warning));
+    }
     options.store.object_lock = store.lock(options.store.object_lock)?;
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {

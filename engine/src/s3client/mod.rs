@@ -21,6 +21,7 @@ mod list;
 mod lock;
 mod multipart;
 mod options;
+mod probe;
 mod pulse;
 mod put;
 mod request;
