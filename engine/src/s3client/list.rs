@@ -139,6 +139,8 @@ mod tests {
             location: "s3://vault".to_owned(),
             bucket: "vault".to_owned(),
             prefix: String::new(),
+            store: String::new(),
+            proxy: None,
         };
         let at = |key: &str| Cursor { key: Some(key.to_owned()), version: None };
         assert_eq!(Cursor::default().advance(at("a"), &place).unwrap(), at("a"));
