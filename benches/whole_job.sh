@@ -80,7 +80,7 @@ case " $parts " in *" s3 "*) source_of bucket --bytes "${BUCKET_BYTES:-1200M}" ;
 for latency in 0 30; do
     part s3 "Repositories in a bucket on loopback, $latency ms before each request" $jobs bucket --work "$work/run" \
         --repositories /dev/shm/colvault-bench --source "$work/bucket" --rounds "$rounds" --latency "$latency" \
-        --tools colvault,restic,rustic --night "$night"
+        --tools colvault,colvault-packed,restic,rustic --night "$night"
 done
 rm -rf "$work/bucket"
 

@@ -39,6 +39,7 @@ mod regressions;
 mod round_trip;
 mod running;
 mod s3;
+mod s3_connections;
 mod s3_faults;
 mod s3_lock;
 mod s3_requests;

@@ -169,6 +169,7 @@ fn a_store_that_ignores_conditions_is_found_out() {
     job.expect(0, "restore latest --target @/back").silent();
     let expected = compare::read(&job.place.path("source"));
     assert_equal(&expected, &job.restored("back"), Leave::default(), "from a kind store");
+    job.expect(0, "check").complains("If-None-Match");
 
     let backend = bucket.backend();
     assert_eq!(backend.probe_create_only().unwrap(), CreateOnlyFact::Ignored);

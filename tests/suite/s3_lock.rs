@@ -64,6 +64,28 @@ fn copied(bucket: &str) -> String {
     copy
 }
 
+/// Catches a plan that knows nothing of the requests with which locks are extended, or of rounds that are not
+/// due yet.
+#[test]
+fn a_plan_counts_what_extends_locks() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = locked_job(moto.endpoint(), &bucket, 10);
+    let forecast = |job: &Job| {
+        let planned = job.expect(0, "plan @/source --host h --force --json");
+        ["heads", "puts"].map(|of| figure(&planned, &format!("forecast.traffic.{of}")))
+    };
+    let [none, puts] = forecast(&job);
+    assert_eq!(none, 0);
+    // A host that does not know when the last round was begins one.
+    let job = job.set("XDG_CACHE_HOME", "@/other");
+    let [heads, more_puts] = forecast(&job);
+    assert!(more_puts > puts, "{more_puts}, {puts}");
+    let done = job.expect(0, "backup @/source --host h --force --json");
+    let found = figure(&done, "traffic.heads");
+    assert!(found > 3 && heads.abs_diff(found) <= found / 2, "{heads} of {found}");
+}
+
 /// Catches objects that snapshots need and whose locks are not extended, locks that are extended at each
 /// run, and a dry run that extends.
 #[test]

@@ -1,7 +1,9 @@
 //! Repositories in buckets and what is around them: where keys come from, clocks, versions, locks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Mutex, OnceLock};
 
 use colvault_engine::backend::{Backend, Key, S3Backend};
 use colvault_engine::format::config::ObjectLockMode;
@@ -68,15 +70,79 @@ fn a_web_identity_is_taken_on() {
 #[test]
 fn the_role_of_an_instance_is_used() {
     let (bucket, metadata) = (Bucket::new(), Metadata::start());
-    let mut job = Job::with(&bucket).without_keys();
-    job.environment.push(("AWS_EC2_METADATA_DISABLED".into(), "false".into()));
-    job.environment.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), metadata.endpoint()));
+    let job = metadata.told_to(Job::with(&bucket));
     assert!(!ROLE.is_empty());
     for seen in used(&job, &bucket.proxy) {
         assert_eq!(signer(&seen), ACCESS_KEY);
         assert!(seen.header("x-amz-security-token").is_some(), "{seen:?}");
     }
     assert_eq!(metadata.given(), 2, "once for each of two runs");
+}
+
+/// Lets the store take the first keys that it sees for the first requests alone: returns how many of the
+/// later ones were refused, and with how many keys it was asked.
+fn with_keys_that_end(job: &Job, proxy: &Proxy) -> (usize, usize) {
+    write_tree(&job.place.path("source"), 1, 30, 300_000).unwrap();
+    job.init();
+    let first = OnceLock::new();
+    let is_first = move |seen: &Seen| {
+        let token = seen.header("x-amz-security-token").unwrap_or_default().to_owned();
+        *first.get_or_init(|| token.clone()) == token
+    };
+    let expired = Fault::Error { status: 400, code: "ExpiredToken", headers: Vec::new() };
+    proxy.take();
+    proxy.add(Rule::new(expired).when(is_first).after(8));
+    job.expect(0, "backup @/source").silent();
+    proxy.clear();
+    let seen = proxy.take();
+    job.expect(0, "check --read-data").silent();
+    let tokens: BTreeSet<_> =
+        seen.iter().filter_map(|seen| seen.header("x-amz-security-token")).collect();
+    (seen.iter().filter(|seen| seen.fault.is_some()).count(), tokens.len())
+}
+
+/// Catches keys that end amid a backup and end it; and many requests that are refused at once and ask for new
+/// keys each.
+#[test]
+fn keys_that_end_are_renewed() {
+    let (bucket, metadata) = (Bucket::new(), Metadata::start());
+    let job = metadata.told_to(Job::with(&bucket));
+    let (refused, keys) = with_keys_that_end(&job, &bucket.proxy);
+    assert!(refused >= 1 && keys == 2, "{refused} refused, {keys} keys");
+    assert_eq!(metadata.given(), 4, "init, backup twice, check");
+
+    let proxy = Proxy::before(Moto::server().endpoint());
+    let job = with_roles(&proxy).set("COLVAULT_S3_ROLE", ROLE_ARN);
+    let (refused, keys) = with_keys_that_end(&job, &proxy);
+    assert!(refused >= 1 && keys == 2, "{refused} refused, {keys} keys");
+}
+
+/// Catches a role whose keys end together with those in whose name it was taken on, and a client that asks for
+/// the first alone.
+#[test]
+fn keys_that_end_with_those_they_came_from_are_renewed() {
+    let (metadata, moto) = (Metadata::start(), Moto::server());
+    let (proxy, sts) = (Proxy::before(moto.endpoint()), Proxy::before(moto.endpoint()));
+    let job = with_roles(&proxy)
+        .set("AWS_ENDPOINT_URL_STS", &sts.endpoint())
+        .set("COLVAULT_S3_ROLE", ROLE_ARN);
+    let job = metadata.told_to(job);
+    let expired = Fault::Error { status: 403, code: "ExpiredTokenException", headers: Vec::new() };
+    // Of the run that is going to be looked at, the first keys are good for one role.
+    let last = Mutex::new((String::new(), 0));
+    let is_used_up = move |seen: &Seen| {
+        let token = seen.header("x-amz-security-token").unwrap_or_default();
+        let mut last = last.lock().unwrap();
+        if last.0 != token {
+            *last = (token.to_owned(), 0);
+        }
+        last.1 += 1;
+        last.1 > 1
+    };
+    sts.add(Rule::new(expired).when(is_used_up));
+    let (refused, keys) = with_keys_that_end(&job, &proxy);
+    assert!(refused >= 1 && keys == 2, "{refused} refused, {keys} keys");
+    assert_eq!(metadata.given(), 4, "init, backup twice, check");
 }
 
 /// Catches a profile that is not read, and keys that another program gives and that are not asked for.
@@ -124,12 +190,14 @@ fn missing_and_wrong_keys_are_told() {
     }
 }
 
-/// Catches a clock that is wrong by an hour and stops every backup: the store's own time is used.
+/// Catches a clock that is wrong by an hour and stops every backup, and a correction that is forgotten: the
+/// store's own time is used after the first request.
 #[test]
 fn a_clock_that_is_wrong_is_corrected() {
     let moto = Moto::server();
     let proxy = Proxy::before(moto.endpoint());
     let job = Job::on(&proxy.endpoint(), &moto.bucket(Made::Plain));
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
     let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     let is_before = move |seen: &Seen| {
         let limit = ahead - jiff::SignedDuration::from_mins(15);
@@ -137,10 +205,16 @@ fn a_clock_that_is_wrong_is_corrected() {
             < limit.strftime("%Y%m%dT%H%M%SZ").to_string().as_str()
     };
     let date = ahead.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    proxy.add(Rule::new(Fault::skewed(date)).when(is_before));
-    let seen = used(&job, &proxy);
-    let refused = seen.iter().filter(|seen| seen.status == Some(403)).count();
-    assert!(refused >= 2 && 2 * refused <= seen.len(), "{refused} of {}", seen.len());
+    proxy.add(Rule::new(Fault::skewed(date.clone())).when(is_before));
+    proxy.add(Rule::new(Fault::Dated(date)));
+    job.init();
+    for line in ["backup @/source", "check --read-data", "restore latest --target @/back"] {
+        proxy.take();
+        job.expect(0, line).silent();
+        let seen = proxy.take();
+        let refused = seen.iter().filter(|seen| seen.status == Some(403)).count();
+        assert!(refused == 1 && seen.len() > 5, "{line}: {refused} of {}", seen.len());
+    }
 }
 
 /// The repository of a directory in a bucket on moto, for the engine.

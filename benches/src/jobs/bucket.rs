@@ -243,43 +243,64 @@ impl Figures {
     }
 }
 
+/// What tools are compared in.
+const FIGURES: [fn(&Run) -> f64; 5] = [
+    |run| run.usage.wall,
+    |run| run.usage.cpu,
+    |run| run.counted.total().requests as f64,
+    |run| run.counted.total().sent as f64,
+    |run| run.counted.total().received as f64,
+];
+
+fn figure(runs: &[Run], figure: fn(&Run) -> f64) -> f64 {
+    median(runs.iter().map(figure).collect()).unwrap_or(f64::NAN)
+}
+
+/// A tool's figures by those of another one in the same step.
+fn ratios(runs: &[Run], own: &[Run]) -> String {
+    let [wall, cpu, requests, sent, received] = FIGURES.map(|of| figure(runs, of));
+    let own = FIGURES.map(|of| figure(own, of));
+    format!(
+        "{:.2}, {:.2}, {:.2}, {:.2}",
+        wall / own[0],
+        cpu / own[1],
+        requests / own[2],
+        (sent + received) / (own[3] + own[4])
+    )
+}
+
 fn print(out: &mut impl Write, step: &str, runs: &BTreeMap<Tool, Vec<Run>>) -> Outcome<()> {
-    let figure = |tool: Tool, figure: fn(&Run) -> f64| {
-        let figures = runs.get(&tool).map(|runs| runs.iter().map(figure).collect());
-        median(figures.unwrap_or_default()).unwrap_or(f64::NAN)
-    };
-    const FIGURES: [fn(&Run) -> f64; 5] = [
-        |run| run.usage.wall,
-        |run| run.usage.cpu,
-        |run| run.counted.total().requests as f64,
-        |run| run.counted.total().sent as f64,
-        |run| run.counted.total().received as f64,
-    ];
-    writeln!(
+    // Who does not unpack slots is also compared with what does not.
+    let own: Vec<(Tool, &Vec<Run>)> = [Tool::Colvault, Tool::ColvaultPacked]
+        .into_iter()
+        .filter_map(|tool| Some((tool, runs.get(&tool)?)))
+        .collect();
+    write!(
         out,
-        "| {step} | wall s | min..max | CPU s | requests | sent MB | received MB | store CPU s | \
-         proxy CPU s | wall, CPU, requests, bytes / colvault |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| {step} | wall s | min..max | CPU s | requests | sent MB | received MB | store CPU s | proxy CPU s |"
     )?;
+    for (tool, _) in &own {
+        write!(out, " wall, CPU, requests, bytes / {} |", tool.name())?;
+    }
+    writeln!(out, "\n|---|---|---|---|---|---|---|---|---|{}", "---|".repeat(own.len()))?;
     for (tool, of_tool) in runs {
-        let [wall, cpu, requests, sent, received] = FIGURES.map(|of| figure(*tool, of));
-        let own = FIGURES.map(|of| figure(Tool::Colvault, of));
+        let [wall, cpu, requests, sent, received] = FIGURES.map(|of| figure(of_tool, of));
         let walls = || of_tool.iter().map(|run| run.usage.wall);
-        writeln!(
+        write!(
             out,
-            "| {} | {wall:.2} | {:.2}..{:.2} | {cpu:.2} | {requests} | {:.2} | {:.2} | {:.2} | {:.2} | \
-             {:.2}, {:.2}, {:.2}, {:.2} |",
+            "| {} | {wall:.2} | {:.2}..{:.2} | {cpu:.2} | {requests} | {:.2} | {:.2} | {:.2} | {:.2} |",
             tool.name(),
             walls().fold(f64::INFINITY, f64::min),
             walls().fold(0.0, f64::max),
             sent / 1e6,
             received / 1e6,
-            figure(*tool, |run| run.store_cpu),
-            figure(*tool, |run| run.proxy_cpu),
-            wall / own[0],
-            cpu / own[1],
-            requests / own[2],
-            (sent + received) / (own[3] + own[4]),
+            figure(of_tool, |run| run.store_cpu),
+            figure(of_tool, |run| run.proxy_cpu),
         )?;
+        for (_, own) in &own {
+            write!(out, " {} |", ratios(of_tool, own))?;
+        }
+        writeln!(out)?;
     }
     writeln!(out)?;
     for (tool, of_tool) in runs {

@@ -39,6 +39,8 @@ pub enum Fault {
     Delay(Duration),
     /// Passed on without a header. What is signed then no longer fits: for stores that do not look.
     Without(&'static str),
+    /// Passed on; the answer is from another time.
+    Dated(String),
 }
 
 impl Fault {
@@ -404,6 +406,10 @@ fn one(
     // Connections are a matter between neighbours.
     answer.remove("connection");
     answer.first = answer.first.replace("HTTP/1.0", "HTTP/1.1");
+    if let Some(Fault::Dated(date)) = &judged.fault {
+        answer.remove("date");
+        answer.headers.push(("Date".to_owned(), date.clone()));
+    }
     let passed = answer_back(&judged.fault, client, reader, &answer, &mut answers, framing)?;
     shared.note(judged.number, |seen| {
         seen.received = passed.unwrap_or(0);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use colvault_engine::check::{CheckOptions, check};
 use colvault_engine::error::ErrorKind;
+use colvault_engine::format::config::CreateOnlyFact;
 use colvault_engine::format::snapshot::Verdict;
 use colvault_engine::packer::Packers;
 use colvault_engine::progress::Event;
@@ -11,6 +12,7 @@ use colvault_engine::proof::{add_lost, is_provable, prove};
 use colvault_engine::session::leases;
 use colvault_engine::snapshot::{Chosen, Filter, choose};
 
+use crate::commands::init::NOT_CREATE_ONLY;
 use crate::commands::{exit_of, not_chosen};
 use crate::context::{Context, Watch};
 use crate::damage::is_damaged;
@@ -103,6 +105,9 @@ fn prove_one(args: &CheckArgs, wanted: &str, context: &Context<'_>) -> Result<Ex
 fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let watch = Watch::new(context.output);
     let repository = context.open_repository()?;
+    if repository.config().store.create_only == CreateOnlyFact::Ignored {
+        context.output.event(Event::Warning(NOT_CREATE_ONLY));
+    }
     let read_data_percent = if args.read_data { Some(100.0) } else { args.read_data_subset };
     let options = CheckOptions {
         read_trailers: args.read_trailers,

@@ -88,7 +88,7 @@ impl From<LockModeAs> for ObjectLockMode {
 }
 
 /// What it means when a store replaces what is only to be created.
-const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of its name is created (it ignores If-None-Match). \
+pub const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of its name is created (it ignores If-None-Match). \
      colvault asks before each write whether the name is taken, but two programs that create the same name \
      at once could both succeed: do not revoke sessions or prune while a backup may run. The \
      repository's config remembers that";

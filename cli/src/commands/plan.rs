@@ -181,7 +181,8 @@ fn forecast(forecast: &Forecast, own: &Traffic, config: &Config, round: Option<u
     let looked_at = round.map_or(0, |objects| objects + packs + indexes + 1);
     let asks_first = config.store.create_only == CreateOnlyFact::Ignored;
     Traffic {
-        puts,
+        // What was locked or extended in one round is long enough for the next.
+        puts: puts + round.unwrap_or(0) / 2,
         // Uploads that were left behind, and before the commit the features once more.
         lists: own.lists + 2 + if round.is_some() { LISTS_OF_A_ROUND } else { 0 },
         gets: own.gets,
@@ -242,5 +243,7 @@ mod tests {
             Forecast { bytes_to_read: 1000, stored_bytes: Some(100), ..Forecast::default() };
         let with_round = forecast(&known, &own, &config, Some(40));
         assert_eq!((with_round.heads, with_round.lists), (40 + 10 + 1 + 2 + 1, 11));
+        // Half of what was there before is extended.
+        assert_eq!(with_round.puts, 2 + 10 + 1 + 2 + 20);
     }
 }

@@ -88,7 +88,7 @@ impl CommandLine {
     /// Parses the words of a command line, the program's name first.
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().collect();
-        let matches = definition().try_get_matches_from(&words)?;
+        let matches = definition(|command| command).try_get_matches_from(&words)?;
         let globals = Globals::from_arg_matches(&matches)?;
         Ok(CommandLine { words, matches, globals })
     }
@@ -193,11 +193,12 @@ impl CommandLine {
             .filter(|(_, said)| !matches!(said.origin, Origin::Flag { .. }))
             .collect();
         let parse = |some: &[(&Value, &Said)]| {
-            let mut definition = definition();
-            for (value, said) in some {
-                definition = with_default(definition, value.setting, command, &said.values);
-            }
-            definition.try_get_matches_from(&self.words)
+            let with_defaults = |definition| {
+                some.iter().fold(definition, |definition, (value, said)| {
+                    with_default(definition, value.setting, command, &said.values)
+                })
+            };
+            definition(with_defaults).try_get_matches_from(&self.words)
         };
         let parsed = parse(&lower).and_then(|matches| Args::from_arg_matches(&matches));
         parsed.map_err(|error| {
@@ -218,9 +219,9 @@ impl CommandLine {
     }
 }
 
-/// Returns the command line's definition. A flag can be switched off again with `=false`, where
-/// another layer switched it on.
-fn definition() -> Command {
+/// Returns the command line's definition, with the defaults of other layers. A flag can be switched
+/// off again with `=false`, where another layer switched it on.
+fn definition(with_defaults: impl FnOnce(Command) -> Command) -> Command {
     let mut command = Args::command();
     for setting in SETTINGS.iter().filter(|setting| setting.kind == Kind::Flag) {
         command = with_option(command, setting, None, |option| {
@@ -236,7 +237,8 @@ fn definition() -> Command {
                 .hide_possible_values(true)
         });
     }
-    without_repetition(command)
+    // Last: the commands have copies, which would keep the defaults they were copied with.
+    without_repetition(with_defaults(command))
 }
 
 /// Leaves the options of buckets out of the help of each command: that of the program lists them.
@@ -471,7 +473,7 @@ mod tests {
 
     #[test]
     fn flags_can_be_switched_off_and_the_definition_stays_sound() {
-        let mut command = definition();
+        let mut command = definition(|command| command);
         command.build();
         command.debug_assert();
         for (words, expected) in [
@@ -495,7 +497,7 @@ mod tests {
             let line = CommandLine::parse(words.iter().map(OsString::from)).unwrap();
             assert_eq!(line.globals.s3.classes().data, Some("A"), "{words:?}");
         }
-        let mut root = definition();
+        let mut root = definition(|command| command);
         root.build();
         let help = |command: &mut Command| command.render_long_help().to_string();
         assert!(help(&mut root).contains("--s3-class"));

@@ -58,16 +58,6 @@ impl S3Backend {
         })
     }
 
-    /// Returns what the user should know about the connection.
-    pub fn warnings(&self) -> Vec<&'static str> {
-        let options = self.client.options();
-        let mut warnings = Vec::new();
-        if options.insecure_tls {
-            warnings.push("the store's certificate is not checked: who is between can read and change everything");
-        }
-        warnings
-    }
-
     /// Returns where the store is: `https://host:port`.
     pub fn store(&self) -> &str {
         self.client.store()

@@ -50,7 +50,8 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connected> {
         )
     })?;
     let credentials = credentials::find(options, &found, &http, &region).await?;
-    let http = if options.insecure_tls { tls::unchecked(options) } else { http };
+    let has_tls = endpoint.as_deref().is_none_or(|endpoint| !endpoint.starts_with("http://"));
+    let http = if options.insecure_tls && has_tls { tls::unchecked(options) } else { http };
     let at_aws = || format!("https://s3.{region}.amazonaws.com");
     let store = endpoint.clone().unwrap_or_else(at_aws);
     let mut config = aws_sdk_s3::config::Builder::from(&found)

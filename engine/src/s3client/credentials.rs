@@ -40,17 +40,20 @@ const LOAD: Duration = Duration::from_secs(60);
 pub(super) struct KeptCredentials {
     source: SharedCredentialsProvider,
     kept: Arc<Mutex<Option<Kept>>>,
+    /// Those in whose name the source asks, if it takes a role on.
+    base: Option<Box<KeptCredentials>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     credentials: Credentials,
+    given: Instant,
     asked: Instant,
 }
 
 impl KeptCredentials {
     fn new(source: SharedCredentialsProvider) -> Self {
-        KeptCredentials { source, kept: Arc::default() }
+        KeptCredentials { source, kept: Arc::default(), base: None }
     }
 
     /// Returns the credentials, asking for them when there are none or they are about to end.
@@ -70,7 +73,8 @@ impl KeptCredentials {
             &mut *kept,
         ) {
             (Ok(credentials), kept) => {
-                *kept = Some(Kept { credentials: credentials.clone(), asked: Instant::now() });
+                let now = Instant::now();
+                *kept = Some(Kept { credentials: credentials.clone(), given: now, asked: now });
                 Ok(credentials)
             }
             // The old ones may hold for some minutes, and the next request asks again.
@@ -84,9 +88,15 @@ impl KeptCredentials {
         }
     }
 
-    /// Forgets what is kept: the store does not take it any more.
-    pub(super) async fn forget(&self) {
-        *self.kept.lock().await = None;
+    /// Forgets what was kept at `used`, and in whose name it was asked for: the store does not take it any
+    /// more. Of many requests that are refused at once, the first lets new ones be asked for.
+    pub(super) async fn forget(&self, used: Instant) {
+        for credentials in [Some(self), self.base.as_deref()].into_iter().flatten() {
+            let mut kept = credentials.kept.lock().await;
+            if kept.as_ref().is_some_and(|kept| kept.given <= used) {
+                *kept = None;
+            }
+        }
     }
 }
 
@@ -136,8 +146,9 @@ pub(super) async fn find(
     if let Some(external) = &role.external_id {
         taken = taken.external_id(external);
     }
-    let taken = taken.build_from_provider(base).await;
+    let taken = taken.build_from_provider(base.clone()).await;
     let taken = KeptCredentials::new(SharedCredentialsProvider::new(taken));
+    let taken = KeptCredentials { base: Some(Box::new(base)), ..taken };
     match taken.get().await {
         Ok(_) => Ok(taken),
         Err(error) => Err(not_taken(&role.arn, &sts(found, region), &error)),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
 use super::action::Action;
-use super::failure::{Answer, Failure};
+use super::failure::{Answer, Failure, PROXY_ASKS};
 use crate::error::{Error, ErrorKind};
 
 /// What the libraries say before what went wrong.
@@ -56,19 +56,15 @@ impl Place {
                 let (kind, meaning) = self.meaning(action, answer);
                 (kind, format!("{meaning}{}", said(answer)))
             }
+            Failure::Lost(problem) if problem.contains("tunnel error") => (
+                ErrorKind::Io,
+                format!(
+                    "the proxy of HTTPS_PROXY makes no connection to the store ({}); a store that is reached without it goes into NO_PROXY",
+                    self.lost(problem)
+                ),
+            ),
             Failure::Lost(problem) => (ErrorKind::Io, self.lost(problem)),
-            Failure::Untrusted(problem) if problem.contains("CaUsedAsEndEntity") => (
-                ErrorKind::Io,
-                format!(
-                    "the store shows the certificate of an authority as its own ({problem}); let that authority issue one for the store"
-                ),
-            ),
-            Failure::Untrusted(problem) => (
-                ErrorKind::Io,
-                format!(
-                    "the store's certificate is not trusted ({problem}); give the authority that issued it with --s3-ca-file"
-                ),
-            ),
+            Failure::Untrusted(problem) => (ErrorKind::Io, untrusted(problem)),
             Failure::Credentials { problem, .. } => (ErrorKind::Invalid, no_credentials(problem)),
             Failure::Local(problem) => (ErrorKind::Invalid, problem.clone()),
         };
@@ -171,6 +167,7 @@ impl Place {
                 }
                 401 | 403 => self.denied(action, answer),
                 404 => text(K::NotFound, "it is not there"),
+                407 => text(K::Invalid, PROXY_ASKS),
                 412 => text(K::AlreadyExists, "there is an object of that name"),
                 405 | 501 => text(K::Unsupported, "the store does not support this"),
                 507 => text(K::Full, "the store has no space left"),
@@ -224,6 +221,33 @@ impl Place {
             ),
         }
     }
+}
+
+/// What is wrong with the store's certificate, by the words of the TLS library.
+fn untrusted(problem: &str) -> String {
+    let (wrong, remedy) = match problem {
+        _ if problem.contains("CaUsedAsEndEntity") => (
+            "the store shows the certificate of an authority as its own",
+            "let that authority issue one for the store",
+        ),
+        _ if problem.contains("not valid for name") => (
+            "the store's certificate is for another host",
+            "name the store as its certificate does (--s3-endpoint), or have one issued for this name",
+        ),
+        _ if problem.contains("certificate expired") => (
+            "the store's certificate has expired",
+            "have it renewed, or set the clock of this host if that is wrong",
+        ),
+        _ if problem.contains("not valid yet") => (
+            "the store's certificate is not valid yet",
+            "set the clock of this host if that is wrong",
+        ),
+        _ => (
+            "the store's certificate is not trusted",
+            "give the authority that issued it with --s3-ca-file",
+        ),
+    };
+    format!("{wrong} ({problem}); {remedy}")
 }
 
 /// What is missing where there are no credentials.
@@ -373,6 +397,7 @@ mod tests {
                 K::Invalid,
                 "--s3-region eu-west-1",
             ),
+            (Action::List, 407, "", "", K::Invalid, "USER:PASSWORD@HOST"),
             (Action::Put, 501, "NotImplemented", "", K::Unsupported, "does not support"),
             (
                 Action::Put,

@@ -91,6 +91,9 @@ const SKEW: Duration = Duration::from_secs(600);
 /// Codes of credentials that were good.
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
 
+/// Said where a proxy does not know who asks, or knows better.
+pub(super) const PROXY_ASKS: &str = "the proxy wants a name and a password, or others: http://USER:PASSWORD@HOST:PORT in HTTPS_PROXY or HTTP_PROXY";
+
 impl Failure {
     /// Reads what the SDK makes of a request.
     pub(super) fn of<E>(error: SdkError<E, HttpResponse>) -> Self
@@ -128,6 +131,9 @@ impl Failure {
         let text = chain(error);
         if text.contains("invalid peer certificate") {
             return Failure::Untrusted(text);
+        }
+        if text.contains("proxy authorization required") {
+            return Failure::Local(PROXY_ASKS.to_owned());
         }
         Failure::Lost(text)
     }

@@ -132,8 +132,8 @@ impl Asker {
                 .set_if_none_match(creation.if_none_match());
             let request = with_settings!(request, self, creation);
             let answer = self.sending(parts, pulse, async |body| {
-                // The checksum is signed, and covers the bytes; a second one over all of them would
-                // cost more than everything else the client does.
+                // The checksum is signed, and covers the bytes; SHA-256 over all of them would cost
+                // more than sending them.
                 Box::pin(request.body(body).customize().disable_payload_signing().send()).await
             });
             answer.await.map(drop).map_err(failed)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -76,8 +77,9 @@ impl Asker {
         let mut backoff = Backoff::new(patience.backoff_max);
         let (mut uncertain, mut refreshed) = (false, false);
         let mut number = 1;
+        let mut begun = Instant::now();
         loop {
-            let failure = match self.ask_once(action, number > 1, &attempt).await {
+            let failure = match self.ask_once(action, number > 1, &mut begun, &attempt).await {
                 Ok(value) => return Outcome { result: Ok(value), uncertain },
                 Err(failure) => failure,
             };
@@ -103,7 +105,7 @@ impl Asker {
             }
             uncertain |= failure.is_uncertain();
             if verdict == Verdict::Refresh {
-                self.credentials.forget().await;
+                self.credentials.forget(begun).await;
                 refreshed = true;
             }
             let asked = failure.answer().and_then(|answer| answer.retry_after);
@@ -117,11 +119,13 @@ impl Asker {
         &self,
         action: Action,
         is_retry: bool,
+        begun: &mut Instant,
         attempt: &impl AsyncFn(&Arc<Pulse>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let _connection = self.permits.connection().await;
         // Asked for here, so that a slow answer of who gives them does not look like a slow store.
         self.credentials.get().await.map_err(|error| Failure::of_credentials(&error))?;
+        *begun = Instant::now();
         self.line.meter.count(action.class(), is_retry);
         let pulse = Arc::new(Pulse::new());
         let stalled = self.options.patience.stalled;

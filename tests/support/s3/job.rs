@@ -32,8 +32,14 @@ impl Job {
         Job { place: Place::quick(), repository, has_keys: true, environment: Vec::new() }
     }
 
+    /// Sets a variable of the environment; `@` stands for the place.
+    pub fn set(self, name: &str, value: &str) -> Job {
+        let value = self.place.unfolded(value);
+        self.set_as_is(name, &value)
+    }
+
     /// Sets a variable of the environment.
-    pub fn set(mut self, name: &str, value: &str) -> Job {
+    pub fn set_as_is(mut self, name: &str, value: &str) -> Job {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -55,8 +61,7 @@ impl Job {
         if !self.has_keys {
             command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
         }
-        command
-            .envs(self.environment.iter().map(|(name, value)| (name, self.place.unfolded(value))));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

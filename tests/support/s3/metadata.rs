@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use colvault_benches::s3::{ACCESS_KEY, Answer, Asked, Listening, SECRET_KEY, answering};
 
+use super::Job;
+
 /// The role of the instance.
 pub const ROLE: &str = "backup-host";
 
@@ -24,9 +26,11 @@ impl Metadata {
         Metadata { listening: answering(move |asked| answer(asked, &counting)), given }
     }
 
-    /// Returns `http://127.0.0.1:PORT`.
-    pub fn endpoint(&self) -> String {
-        self.listening.endpoint()
+    /// Lets a job find its keys here and nowhere else.
+    pub fn told_to(&self, job: Job) -> Job {
+        job.without_keys()
+            .set("AWS_EC2_METADATA_DISABLED", "false")
+            .set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &self.listening.endpoint())
     }
 
     /// How often keys were given.
@@ -55,7 +59,7 @@ fn answer(asked: &Asked, given: &AtomicUsize) -> Answer {
     match path.strip_prefix(list) {
         Some("") => text(200, ROLE.to_owned()),
         Some(ROLE) => {
-            given.fetch_add(1, Ordering::SeqCst);
+            let number = given.fetch_add(1, Ordering::SeqCst);
             let now = jiff::Timestamp::now();
             let expires = now + jiff::SignedDuration::from_hours(6);
             let body = serde_json::json!({
@@ -64,7 +68,7 @@ fn answer(asked: &Asked, given: &AtomicUsize) -> Answer {
                 "Type": "AWS-HMAC",
                 "AccessKeyId": ACCESS_KEY,
                 "SecretAccessKey": SECRET_KEY,
-                "Token": "IQoJb3JpZ2luX2VjEXAMPLE",
+                "Token": format!("IQoJb3JpZ2luX2VjEXAMPLE{number}"),
                 "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             });
             text(200, body.to_string())

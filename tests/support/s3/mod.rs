@@ -4,6 +4,8 @@ mod job;
 mod metadata;
 mod moto;
 mod raw;
+mod tls;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +25,8 @@ pub use job::{Job, figure};
 pub use metadata::{Metadata, ROLE};
 pub use moto::{Made, Moto};
 pub use raw::{ask, between};
+pub use tls::{Authority, Tls};
+pub use tunnel::Tunnel;
 
 use super::quick;
 
