@@ -11,7 +11,7 @@ use colvault_engine::repository::Repository;
 use colvault_engine::snapshot::{self, Listing};
 
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Next, Output};
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -59,6 +59,11 @@ impl Context<'_> {
         let listing = snapshot::list(&repository)?;
         watch.add(&listing.findings);
         Ok((repository, listing))
+    }
+
+    /// Returns what lines on what to do next are made of.
+    pub fn next(&self) -> Next<'_> {
+        Next { again: &self.settings.again, is_bucket: self.settings.is_bucket() }
     }
 
     /// Returns device, inode and name of the directories that no backup may take in.

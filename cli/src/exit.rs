@@ -178,7 +178,7 @@ pub fn not_understood(error: &clap::Error) -> Exit {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
-        let _ = writeln!(io::stderr().lock(), "{}", exit_error_line(exit, message));
+        let _ = writeln!(io::stderr().lock(), "{}", exit_error_line(exit, message, None));
     }
     exit
 }

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod context;
+mod damage;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;

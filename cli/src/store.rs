@@ -12,18 +12,29 @@ use colvault_engine::lock::days_of_new;
 use colvault_engine::progress::Cancel;
 use colvault_engine::repository::read_config;
 #[cfg(feature = "s3")]
-use colvault_engine::s3client::BucketLock;
+use colvault_engine::s3client::{BucketLock, S3Options};
 
 use crate::exit::Failure;
 use crate::settings::{Location, Settings};
 
+/// What the engine says where there is no bucket.
+const NO_BUCKET_SAID: &str = "there is no bucket";
+
 /// Said where there is no bucket.
-const NO_BUCKET: &str =
-    "make the bucket with the store's own tools (docs/S3.md says how), or correct the name";
+const NO_BUCKET: &str = "correct the name, or make the bucket with the store's own tools: aws s3 mb s3://BUCKET, \
+     mc mb STORE/BUCKET (docs/S3.md 2)";
 
 /// Said where there is a bucket and nothing in it.
 const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none; or, if one was deleted from a \
      bucket that keeps versions: colvault -r REPOSITORY repair undelete";
+
+/// Said where a repository has lost its config and is to be made anew.
+const CONFIG_GONE: &str = "config was deleted from it: colvault -r REPOSITORY repair undelete brings it back, where the bucket \
+     keeps versions; a new repository wants another prefix";
+
+/// Said where a store does not encrypt as it is asked to.
+const NOT_ENCRYPTED: &str = "this store may not have such encryption: leave s3.sse out, and encrypt the bucket or its disks with the \
+     store's own means";
 
 /// Said where objects cannot be locked.
 #[cfg(feature = "s3")]
@@ -82,8 +93,65 @@ impl Store {
             (_, Location::Directory(path)) => {
                 Ok(Store::Directory(Arc::new(LocalBackend::create(path)?)))
             }
-            (Err(error), _) if error.kind() == ErrorKind::NoRepository => Ok(store),
+            (Err(error), _)
+                if error.kind() == ErrorKind::NoRepository
+                    && !error.problem().contains(NO_BUCKET_SAID) =>
+            {
+                store.refuse_within_another(location, settings)?;
+                Ok(store)
+            }
             (Err(error), _) => Err(store.explain(error)),
+        }
+    }
+
+    /// Fails with `Refused` where a prefix above is that of another repository: its own objects would be
+    /// foreign to that one.
+    fn refuse_within_another(
+        &self,
+        location: &Location,
+        settings: &Settings,
+    ) -> Result<(), Failure> {
+        match (self, location) {
+            #[cfg(feature = "s3")]
+            (Store::Bucket(backend), Location::Bucket(bucket)) => {
+                for prefix in backend.enclosing() {
+                    let options = S3Options { prefix, ..settings.s3_options(bucket)? };
+                    let above = S3Backend::connect(&options)?;
+                    // It may be of a later version, or damaged; what is something else does not matter.
+                    let is_one = match read_config(&above) {
+                        Ok(_) => true,
+                        Err(error) => error.kind() == ErrorKind::Unsupported,
+                    };
+                    if is_one {
+                        let problem = format!(
+                            "a prefix outside of other repositories expected, this is within {}",
+                            above.location()
+                        );
+                        return Err(Failure::new(ErrorKind::Refused, location.shown(), problem)
+                            .with_hint("give it a prefix beside that repository's"));
+                    }
+                }
+                Ok(())
+            }
+            _ => {
+                let _ = settings;
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what the user should know before objects go to this store.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Store::Directory(_) => None,
+            #[cfg(feature = "s3")]
+            Store::Bucket(backend) => is_open(backend.store()).then(|| {
+                format!(
+                    "everything goes to {} as it is, without TLS: whoever is between can read and change it; \
+                     name the store with https://, unless nobody else is on that network",
+                    backend.store()
+                )
+            }),
         }
     }
 
@@ -91,10 +159,14 @@ impl Store {
     pub fn explain(&self, error: Error) -> Failure {
         let is_bucket = !matches!(self, Store::Directory(_));
         let kind = error.kind();
-        let has_no_bucket = error.problem().contains("there is no bucket");
+        let has_no_bucket = error.problem().contains(NO_BUCKET_SAID);
+        let is_unencrypted = error.problem().contains("expected of an object that was put so");
+        let lacks_config = error.problem().contains("whose config is missing");
         let failure = Failure::from(error);
         match kind {
+            ErrorKind::Refused if lacks_config && is_bucket => failure.with_hint(CONFIG_GONE),
             _ if !is_bucket => failure,
+            ErrorKind::Refused if is_unencrypted => failure.with_hint(NOT_ENCRYPTED),
             ErrorKind::NoRepository if has_no_bucket => failure.with_hint(NO_BUCKET),
             ErrorKind::NoRepository => failure.with_hint(NOT_CREATED),
             ErrorKind::Io | ErrorKind::Invalid => failure.with_hint(WRONG_WAY),
@@ -165,6 +237,19 @@ impl Store {
     }
 }
 
+/// Whether an endpoint is reached without TLS over a network that others may be on.
+#[cfg(feature = "s3")]
+fn is_open(store: &str) -> bool {
+    let Some(rest) = store.strip_prefix("http://") else { return false };
+    let host = match rest.strip_prefix('[') {
+        Some(six) => six.split(']').next(),
+        None => rest.split([':', '/']).next(),
+    };
+    let host = host.unwrap_or_default();
+    let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    !is_loopback && host != "localhost"
+}
+
 /// Decides how objects are locked, from what is asked for and what the bucket says of itself.
 #[cfg(feature = "s3")]
 fn lock_of(
@@ -193,6 +278,21 @@ mod tests {
     use colvault_engine::format::config::ObjectLockMode;
 
     use super::*;
+
+    #[test]
+    fn what_goes_over_a_network_without_tls_is_known() {
+        for (store, expected) in [
+            ("https://store:9000", false),
+            ("http://store:9000", true),
+            ("http://10.0.0.1", true),
+            ("http://127.0.0.1:9000", false),
+            ("http://localhost:9000", false),
+            ("http://[::1]:9000", false),
+            ("http://[2001:db8::1]:9000", true),
+        ] {
+            assert_eq!(is_open(store), expected, "{store}");
+        }
+    }
 
     #[test]
     fn objects_are_locked_as_asked_or_as_the_bucket_does() {

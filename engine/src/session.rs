@@ -5,7 +5,7 @@
 //! `snapshots/<session>`; whoever revokes the session writes a tombstone of the same name, and
 //! exactly one of the two succeeds.
 
-use crate::backend::{Contents, Key, Listed, is_unanswered};
+use crate::backend::{Contents, Key, Listed, Space, is_unanswered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::config::{from_json, to_json};
@@ -210,6 +210,21 @@ fn adopt(repository: &Repository, id: PackId, bytes: u64) -> Result<IndexedPack>
         }
     }
     Ok(pack)
+}
+
+/// Returns at most `count_max` leases of sessions that run, or ended without taking theirs away; those
+/// that cannot be read are left out.
+pub fn leases(repository: &Repository, count_max: usize) -> Result<Vec<Lease>> {
+    let mut names = Vec::new();
+    repository
+        .backend()
+        .list(Space::Leases, &mut |object| names.extend(Key::parse(&object.name)))?;
+    names.truncate(count_max);
+    let read = |key: Key| {
+        let (_, body) = repository.read_record(&key, ObjectKind::Lease).ok()?;
+        from_json(&body, &key.to_string()).ok()
+    };
+    Ok(names.into_iter().filter_map(read).collect())
 }
 
 /// Reads every doomed record; one that cannot be read stops the session, since it might name any

@@ -371,6 +371,7 @@ struct ExitError {
     message_type: String,
     code: i32,
     message: String,
+    hint: Option<String>,
 }
 
 /// What the lines of a run were.
@@ -857,7 +858,6 @@ fn failures_end_with_an_exit_error() {
     write(place.path("repository/config"), &config[1..]);
     fails(20, "snapshots -r @/repository", "config: checksum does not hold");
     write(place.path("repository/config"), &config);
-
     // Interrupted, after status lines that make sense.
     let mut random = Random::new(9);
     for number in 0..96 {
@@ -896,4 +896,5 @@ fn exit_error(ran: &Ran, message: &str) {
         serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {}", ran.err));
     assert_eq!((error.message_type.as_str(), Some(error.code)), ("exit_error", ran.code));
     assert!(error.message.contains(message), "{message:?} in {:?}", error.message);
+    assert_ne!(error.hint.as_deref(), Some(""));
 }

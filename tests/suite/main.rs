@@ -44,6 +44,7 @@ mod s3_faults;
 mod s3_lock;
 mod s3_requests;
 mod s3_servers;
+mod s3_words;
 mod settings;
 mod slots;
 mod stats;

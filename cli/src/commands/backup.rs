@@ -84,9 +84,14 @@ pub fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let traffic = repository.backend().traffic();
     repository.close();
     let findings = watch.findings();
-    let backed_up =
-        BackedUp { report: &report, dry_run: args.dry_run, findings: &findings, elapsed, traffic };
-    context.output.backed_up(&backed_up);
+    context.output.backed_up(&BackedUp {
+        report: &report,
+        dry_run: args.dry_run,
+        findings: &findings,
+        elapsed,
+        traffic,
+        next: context.next(),
+    });
     let is_good = report.snapshot.state == SnapshotState::Complete;
     Ok(if is_good { exit_of(&findings) } else { Exit::Findings })
 }

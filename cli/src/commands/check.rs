@@ -4,29 +4,23 @@ use std::time::Instant;
 
 use colvault_engine::check::{CheckOptions, check};
 use colvault_engine::error::ErrorKind;
-use colvault_engine::finding::{FindingKind, Findings};
 use colvault_engine::format::config::CreateOnlyFact;
 use colvault_engine::format::snapshot::Verdict;
 use colvault_engine::packer::Packers;
 use colvault_engine::progress::Event;
 use colvault_engine::proof::{add_lost, is_provable, prove};
+use colvault_engine::session::leases;
 use colvault_engine::snapshot::{Chosen, Filter, choose};
 
 use crate::commands::init::NOT_CREATE_ONLY;
 use crate::commands::{exit_of, not_chosen};
 use crate::context::{Context, Watch};
+use crate::damage::is_damaged;
 use crate::exit::{Exit, Failure};
 use crate::output::{Checked, Proved};
 
-/// What says that stored content is damaged.
-const DAMAGE: [FindingKind; 6] = [
-    FindingKind::MissingObject,
-    FindingKind::DamagedObject,
-    FindingKind::WrongSize,
-    FindingKind::MissingChunk,
-    FindingKind::DamagedChunk,
-    FindingKind::DamagedManifest,
-];
+/// How many sessions that run, or ended without saying so, are named.
+const LEASES_SHOWN_MAX: usize = 10;
 
 /// Check that the repository has everything its snapshots need
 #[derive(Debug, clap::Args)]
@@ -124,6 +118,10 @@ fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     };
     let started = Instant::now();
     let report = check(&repository, &options, &watch)?;
+    let leases = match report.leases {
+        0 => Vec::new(),
+        _ => leases(&repository, LEASES_SHOWN_MAX)?,
+    };
     let elapsed = started.elapsed();
     let traffic = repository.backend().traffic();
     repository.close();
@@ -132,17 +130,15 @@ fn check_all(args: &CheckArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let exit = if is_damaged(&findings) { Exit::Damaged } else { exit_of(&findings) };
     context.output.checked(&Checked {
         report: &report,
+        leases: &leases,
         read_data_percent,
         exit,
         findings: &findings,
         elapsed,
         traffic,
+        next: context.next(),
     });
     Ok(exit)
-}
-
-fn is_damaged(findings: &Findings) -> bool {
-    DAMAGE.iter().any(|kind| findings.count(*kind) > 0)
 }
 
 /// Reads `N%`: more than 0, at most 100.
@@ -156,7 +152,6 @@ fn percent(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use colvault_engine::finding::Finding;
 
     #[test]
     fn shares_are_percentages() {
@@ -164,20 +159,6 @@ mod tests {
         assert_eq!(percent("100%"), Ok(100.0));
         for text in ["0%", "101%", "5", "%", "-1%", "NaN%", "inf%"] {
             assert!(percent(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn only_content_that_is_missing_or_wrong_is_damage() {
-        for (kind, expected) in [
-            (FindingKind::ForeignObject, false),
-            (FindingKind::IncompleteSnapshot, false),
-            (FindingKind::WrongSize, true),
-            (FindingKind::MissingChunk, true),
-        ] {
-            let mut findings = Findings::default();
-            findings.push(Finding::new(kind, "x", "y"));
-            assert_eq!(is_damaged(&findings), expected, "{kind:?}");
         }
     }
 }

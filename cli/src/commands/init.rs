@@ -126,6 +126,9 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
     let store = Store::create(&location, context.settings, context.cancel)?;
+    if let Some(warning) = store.warning() {
+        context.output.event(Event::Warning(&warning));
+    }
     options.store.object_lock = store.lock(options.store.object_lock)?;
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {
@@ -141,7 +144,8 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let config = created.map_err(|error| store.explain(error))?;
     context.output.created(&Created {
         location: &location.shown(),
-        is_bucket: matches!(location, Location::Bucket(_)),
+        next: context.next(),
+        has_customer_key: context.settings.has_customer_key(),
         config: &config,
         traffic: backend.traffic(),
     });

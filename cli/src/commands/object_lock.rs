@@ -1,6 +1,6 @@
 //! `colvault object-lock`
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::finding::{Finding, FindingKind, Findings};
@@ -48,7 +48,9 @@ pub fn run(args: &ObjectLockArgs, context: &Context<'_>) -> Result<Exit, Failure
         spill: args.temporary.place(context),
         cancel: context.cancel.clone(),
     };
+    let started = Instant::now();
     let report = round(&repository, &options, &watch)?;
+    let elapsed = started.elapsed();
     let traffic = repository.backend().traffic();
     repository.close();
     let findings = watch.findings();
@@ -58,9 +60,15 @@ pub fn run(args: &ObjectLockArgs, context: &Context<'_>) -> Result<Exit, Failure
         dry_run: args.dry_run,
         report: &report,
         findings: &findings,
+        elapsed,
         traffic,
     });
     Ok(exit_of(&findings))
+}
+
+/// Whether a backup ends with a round of locks.
+pub fn is_round_due(repository: &Repository, days: u32, now: SystemTime) -> bool {
+    LockPolicy::new(days).is_due(last_round(repository), now)
 }
 
 /// Extends locks after a backup where that is due. A backup is complete without: what fails is a finding.
@@ -71,7 +79,7 @@ pub fn after_backup(
     watch: &Watch<'_>,
 ) {
     let now = SystemTime::now();
-    if !LockPolicy::new(lock.days).is_due(last_round(repository), now) {
+    if !is_round_due(repository, lock.days, now) {
         return;
     }
     let options = LockOptions {

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
+use colvault_engine::backend::Space;
 use colvault_engine::backup::BackupOptions;
-use colvault_engine::error::ErrorKind;
+use colvault_engine::error::{Error, ErrorKind};
 use colvault_engine::format::config::{Config, CreateOnlyFact};
-use colvault_engine::lock::{LockPolicy, last_round};
 use colvault_engine::pattern::Patterns;
 use colvault_engine::plan::{Forecast, plan};
 use colvault_engine::repository::Repository;
@@ -15,6 +15,7 @@ use colvault_engine::source::columnstore::programs;
 use colvault_engine::source::file_system::{FileSystem, file_system};
 use colvault_engine::traffic::Traffic;
 
+use crate::commands::object_lock::is_round_due;
 use crate::context::{Context, Watch};
 use crate::exit::{Exit, Failure};
 use crate::output::{Planned, Requests};
@@ -74,12 +75,10 @@ pub fn run(args: &PlanArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         let failure = Failure::new(ErrorKind::Refused, "record", problem);
         obstacles.push(failure.with_hint(NOT_CONFIRMED));
     }
-    let requests = repository.as_ref().and_then(|repository| {
-        let own = repository.backend().traffic()?;
-        let packs = packs_of_a_round(repository);
-        let of_backup = forecast(&report.forecast, &own, repository.config(), packs);
-        Some(Requests { own, of_backup })
-    });
+    let requests = match &repository {
+        Some(repository) => requests(repository, &report.forecast)?,
+        None => None,
+    };
     let target = repository.map(|repository| {
         let location = repository.backend().location();
         repository.close();
@@ -139,23 +138,37 @@ fn stand_apart(source: &Source, exclude: &Patterns, context: &Context<'_>) -> Re
 /// Packs that an index object names, roughly: it is written when enough chunks wait for one.
 const PACKS_OF_AN_INDEX: u64 = 8;
 
-/// Returns how many packs there are to look at if locks are to be extended after the backup.
-fn packs_of_a_round(repository: &Repository) -> Option<u64> {
-    let lock = repository.config().store.object_lock?;
-    let is_due = LockPolicy::new(lock.days).is_due(last_round(repository), SystemTime::now());
-    let mut packs = 0;
-    repository.index().packs(&mut |_| packs += 1).ok()?;
-    is_due.then_some(packs)
+/// Returns what was asked of the store, and what the backup is going to ask; `None` where that costs
+/// nothing.
+fn requests(repository: &Repository, known: &Forecast) -> Result<Option<Requests>, Error> {
+    let Some(own) = repository.backend().traffic() else { return Ok(None) };
+    let round = match repository.config().store.object_lock {
+        Some(lock) if is_round_due(repository, lock.days, SystemTime::now()) => {
+            Some(objects_to_lock(repository)?)
+        }
+        _ => None,
+    };
+    Ok(Some(Requests { own, of_backup: forecast(known, &own, repository.config(), round) }))
 }
 
-/// Estimates what a backup asks of the store: what the plan asked of it to begin with, what is to be
-/// written, and what extends locks.
-fn forecast(
-    forecast: &Forecast,
-    own: &Traffic,
-    config: &Config,
-    packs_of_a_round: Option<u64>,
-) -> Traffic {
+/// Returns how many objects a round of locks looks at, at most: some packs may be needed by no snapshot.
+fn objects_to_lock(repository: &Repository) -> Result<u64, Error> {
+    // The config.
+    let mut objects = 1;
+    for space in [Space::Features, Space::Indexes, Space::Snapshots] {
+        repository.backend().list(space, &mut |_| objects += 1)?;
+    }
+    repository.index().packs(&mut |_| objects += 1)?;
+    Ok(objects)
+}
+
+/// Listings of a round of locks: snapshots, index, features and index once more.
+const LISTS_OF_A_ROUND: u64 = 4;
+
+/// Estimates what a backup asks of the store: what the plan asked of it to begin with, and what is to be
+/// written. `round` is how many objects there are already for a round of locks after it, if one is due; it
+/// reads manifests, too, most of which are not known here.
+fn forecast(forecast: &Forecast, own: &Traffic, config: &Config, round: Option<u64>) -> Traffic {
     let stored = forecast.stored_bytes.unwrap_or(forecast.bytes_to_read);
     // The last pack of each kind is not full; manifests come with whatever is read.
     let packs = match forecast.bytes_to_read {
@@ -165,18 +178,15 @@ fn forecast(
     let indexes = packs.div_ceil(PACKS_OF_AN_INDEX);
     // A lease and the snapshot.
     let puts = packs + indexes + 2;
+    let looked_at = round.map_or(0, |objects| objects + packs + indexes + 1);
     let asks_first = config.store.create_only == CreateOnlyFact::Ignored;
-    // Each pack, index object and snapshot, those of this backup too, without its lease.
-    let looked_at = packs_of_a_round.map(|old| old + old.div_ceil(PACKS_OF_AN_INDEX) + puts - 1);
-    let looked_at = looked_at.unwrap_or(0);
     Traffic {
         // What was locked or extended in one round is long enough for the next.
-        puts: puts + looked_at / 2,
-        // Before the commit the features once more; for a round features, snapshots and the index, and that
-        // again.
-        lists: own.lists + 1 + if looked_at > 0 { 4 } else { 0 },
+        puts: puts + round.unwrap_or(0) / 2,
+        // Before the commit the features once more.
+        lists: own.lists + 1 + if round.is_some() { LISTS_OF_A_ROUND } else { 0 },
         gets: own.gets,
-        heads: own.heads + if asks_first { puts } else { 0 } + looked_at,
+        heads: own.heads + looked_at + if asks_first { puts } else { 0 },
         // The lease.
         deletes: 1,
         retries: 0,
@@ -227,9 +237,13 @@ mod tests {
         // A store that has to be asked first is asked for each.
         config.store.create_only = CreateOnlyFact::Ignored;
         assert_eq!(of(1000, Some(100), &config).heads, 15);
-        // Locks are looked at for 80 packs, 10 index objects, and the snapshot; half are extended.
+        // A round of locks looks at each object, the new packs, index objects and snapshot among them.
         config.store.create_only = CreateOnlyFact::Kept;
-        let round = forecast(&Forecast::default(), &own, &config, Some(80));
-        assert_eq!((round.heads, round.puts, round.lists), (91, 2 + 45, 11));
+        let known =
+            Forecast { bytes_to_read: 1000, stored_bytes: Some(100), ..Forecast::default() };
+        let with_round = forecast(&known, &own, &config, Some(40));
+        assert_eq!((with_round.heads, with_round.lists), (40 + 10 + 1 + 2 + 1, 11));
+        // Half of what was there before is extended.
+        assert_eq!(with_round.puts, 2 + 10 + 1 + 2 + 20);
     }
 }

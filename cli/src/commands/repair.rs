@@ -51,6 +51,8 @@ pub fn run(args: &RepairArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 
 #[cfg(feature = "s3")]
 mod bucket {
+    use std::time::Instant;
+
     use colvault_engine::backend::{Backend, S3Backend};
     use colvault_engine::error::ErrorKind;
     use colvault_engine::undelete::{UndeleteOptions, undelete as bring_back};
@@ -72,6 +74,7 @@ mod bucket {
         let options = UndeleteOptions { dry_run: args.dry_run, cancel: context.cancel.clone() };
         let apply = |facts: &_| store.apply(facts);
         let mut each = |key: &_, undone| context.output.undeleted(key, undone, args.dry_run);
+        let started = Instant::now();
         let report =
             bring_back(backend, &options, &apply, &mut each, &watch).map_err(
                 |error| match error.kind() {
@@ -86,7 +89,9 @@ mod bucket {
             location: &backend.location(),
             dry_run: args.dry_run,
             report: &report,
+            next: context.next(),
             findings: &findings,
+            elapsed: started.elapsed(),
             traffic: backend.traffic(),
         });
         Ok(exit_of(&findings))

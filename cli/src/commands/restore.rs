@@ -130,6 +130,7 @@ pub fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         findings: &findings,
         elapsed,
         traffic,
+        next: context.next(),
     });
     Ok(exit_of(&findings))
 }
@@ -160,6 +161,8 @@ impl RestoreArgs {
     ) -> Result<RestoreOptions, Failure> {
         let globs = |globs: &[String]| Patterns::new(globs.iter().map(String::as_str));
         let paths = self.path.iter().map(PathBuf::as_path).chain(path.map(Path::new));
+        let mapped = self.map.iter().map(|(_, directory)| directory.as_path());
+        self.target.as_deref().into_iter().chain(mapped).try_for_each(refuse_bucket)?;
         let target = match &self.target {
             Some(directory) => Target::Directory(directory.clone()),
             None => Target::Map(self.map.clone()),
@@ -216,6 +219,19 @@ fn refuse_running(snapshot: &Snapshot, options: &RestoreOptions) -> Result<(), F
     let problem = format!("daemons are using the target: {}", describe(&running));
     Err(Failure::new(ErrorKind::Refused, object, problem)
         .with_hint("stop them first, or restore to another directory"))
+}
+
+/// Fails where a directory is written as a bucket is: a restore would make a directory of that name.
+fn refuse_bucket(directory: &Path) -> Result<(), Failure> {
+    let text = directory.to_string_lossy();
+    match text.strip_prefix("s3:").filter(|rest| rest.starts_with("//") || rest.starts_with("http"))
+    {
+        Some(_) => Err(Failure::usage(format!("{text}: a directory expected, found a bucket"))
+            .with_hint(format!(
+                "a snapshot is restored to files; a directory of that name is ./{text}"
+            ))),
+        None => Ok(()),
+    }
 }
 
 /// Reads `COMPONENT=DIR`.

@@ -329,11 +329,14 @@ struct ExitError<'a> {
     message_type: &'static str,
     code: u8,
     message: &'a str,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
 }
 
 /// Returns the line that says why the program ends without success.
-pub fn exit_error_line(exit: Exit, message: &str) -> String {
-    encoded(&ExitError { message_type: "exit_error", code: exit.code(), message })
+pub fn exit_error_line(exit: Exit, message: &str, hint: Option<&str>) -> String {
+    encoded(&ExitError { message_type: "exit_error", code: exit.code(), message, hint })
 }
 
 fn encoded(message: &impl Serialize) -> String {
@@ -422,7 +425,7 @@ impl Output for Json {
             pack_bytes: created.config.pack_bytes,
             chunker: &created.config.cutter,
             slots: &created.config.slots,
-            store: created.is_bucket.then(|| (&created.config.store).into()),
+            store: created.next.is_bucket.then(|| (&created.config.store).into()),
             traffic: created.traffic.map(TrafficFields::from),
         }));
     }
@@ -579,7 +582,7 @@ impl Output for Json {
     }
 
     fn failed(&self, failure: &Failure) {
-        let line = exit_error_line(failure.exit(), &failure.message());
+        let line = exit_error_line(failure.exit(), &failure.message(), failure.hint());
         // Nobody may be listening any more; there is nobody to tell.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
@@ -730,8 +733,8 @@ mod tests {
             r#"{"message_type":"warning","message":"x"}"#
         );
         assert_eq!(
-            exit_error_line(Exit::Locked, "m"),
-            r#"{"message_type":"exit_error","code":11,"message":"m"}"#
+            exit_error_line(Exit::Locked, "m", Some("h")),
+            r#"{"message_type":"exit_error","code":11,"message":"m","hint":"h"}"#
         );
         let findings = BTreeMap::from([(FindingKind::NotFrozen, 2)]);
         let summary = Message::Summary(Summary::Check(CheckSummary {

@@ -26,6 +26,7 @@ use colvault_engine::compress::Compression;
 use colvault_engine::finding::Findings;
 use colvault_engine::format::config::Config;
 use colvault_engine::format::manifest::Entry;
+use colvault_engine::format::session::Lease;
 use colvault_engine::format::snapshot::{Component, CredentialRecord};
 use colvault_engine::plan::PlanReport;
 use colvault_engine::progress::Observer;
@@ -49,13 +50,24 @@ pub use bucket::Undeleted;
 pub use inspect::Inspected;
 pub use reports::{ChangedLine, Compared, Counted, Dumped, Searched};
 
+/// What lines on what to do next are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Next<'a> {
+    /// The beginning of a command line that reaches the repository, for a shell.
+    pub again: &'a str,
+    /// Whether the repository is in a bucket.
+    pub is_bucket: bool,
+}
+
 /// A repository that was just created.
 #[derive(Clone, Copy, Debug)]
 pub struct Created<'a> {
     /// Where it is.
     pub location: &'a str,
-    /// Whether it is in a bucket.
-    pub is_bucket: bool,
+    /// What leads to it.
+    pub next: Next<'a>,
+    /// Whether the store is given a key that it does not keep.
+    pub has_customer_key: bool,
     /// What it was created with.
     pub config: &'a Config,
     /// What was asked of the store, where that costs anything.
@@ -119,6 +131,8 @@ pub struct BackedUp<'a> {
     pub elapsed: Duration,
     /// What was asked of the store, where that costs anything.
     pub traffic: Option<Traffic>,
+    /// What leads to the repository.
+    pub next: Next<'a>,
 }
 
 /// Snapshots that were asked for.
@@ -202,6 +216,8 @@ pub struct Restored<'a> {
     pub elapsed: Duration,
     /// What was asked of the store, where that costs anything.
     pub traffic: Option<Traffic>,
+    /// What leads to the repository.
+    pub next: Next<'a>,
 }
 
 /// A check that came to its end.
@@ -209,6 +225,8 @@ pub struct Restored<'a> {
 pub struct Checked<'a> {
     /// What it looked at.
     pub report: &'a CheckReport,
+    /// Some of the sessions that run, or ended without saying so.
+    pub leases: &'a [Lease],
     /// Which share of all data was read, in percent.
     pub read_data_percent: Option<f64>,
     /// How the program is going to end.
@@ -219,6 +237,8 @@ pub struct Checked<'a> {
     pub elapsed: Duration,
     /// What was asked of the store, where that costs anything.
     pub traffic: Option<Traffic>,
+    /// What leads to the repository.
+    pub next: Next<'a>,
 }
 
 /// A proof that was repeated.

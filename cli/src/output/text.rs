@@ -13,6 +13,7 @@ use colvault_engine::backend::Key;
 use colvault_engine::finding::{Finding, FindingKind, Findings};
 use colvault_engine::format::config::SlotForm;
 use colvault_engine::format::manifest::Node;
+use colvault_engine::format::session::Lease;
 use colvault_engine::format::snapshot::{
     BackupStats, RecipeStats, Snapshot, SnapshotState, Verified,
 };
@@ -34,6 +35,7 @@ use super::{
     BackedUp, ChangedLine, Checked, Compared, Counted, Created, Dumped, Inspected, ListedEntry,
     Locked, Output, Planned, Proved, Restored, Searched, Snapshots,
 };
+use crate::damage::{is_damaged, remedy};
 use crate::exit::{Exit, Failure};
 use crate::settings::Value;
 use crate::source::Source;
@@ -199,10 +201,15 @@ impl Output for Text {
             ),
             SlotForm::Packed => "  slots of segment files as packed bytes".to_owned(),
         });
-        let place = if created.is_bucket { "bucket" } else { "directory" };
-        self.say(format!(
-            "  nothing in it is encrypted: whoever can read the {place} can read the data"
-        ));
+        let place = if created.next.is_bucket { "bucket" } else { "directory" };
+        self.say(match created.has_customer_key {
+            true => "  the store encrypts it with the key of s3.customer_key_file, colvault does not: every restore \
+                     needs that key, without it nothing comes back; keep a copy elsewhere"
+                .to_owned(),
+            false => format!(
+                "  nothing in it is encrypted: whoever can read the {place} can read the data"
+            ),
+        });
         if let Some(lock) = &config.store.object_lock {
             self.say(format!(
                 "  what snapshots need stays locked for {} from each backup on, mode {}",
@@ -211,7 +218,7 @@ impl Output for Text {
             ));
         }
         self.asked(created.traffic.as_ref());
-        self.say(format!("next: colvault -r {} backup --root /", created.location));
+        self.say(format!("next: {} backup --root /", created.next.again));
     }
 
     fn backed_up(&self, backed_up: &BackedUp<'_>) {
@@ -235,6 +242,10 @@ impl Output for Text {
         }
         self.asked(backed_up.traffic.as_ref());
         self.findings(backed_up.findings);
+        if is_damaged(backed_up.findings) {
+            let remedy = remedy(&backed_up.next);
+            self.complain(format!("the repository has lost content: {remedy}"));
+        }
         self.say(format!("next: {}", after_backup(backed_up)));
     }
 
@@ -322,6 +333,9 @@ impl Output for Text {
         self.findings(restored.findings);
         if LOST.iter().any(|kind| restored.report.findings.count(*kind) > 0) {
             self.say("next: content is missing, as the findings say; do not start a server on it");
+            if restored.next.is_bucket && is_damaged(&restored.report.findings) {
+                self.complain(format!("the repository is damaged: {}", remedy(&restored.next)));
+            }
         } else if restored.dry_run {
             self.say("next: the same command without --dry-run");
         }
@@ -353,10 +367,10 @@ impl Output for Text {
         self.findings(checked.findings);
         match checked.exit {
             Exit::Done => self.say("nothing is wrong"),
-            Exit::Damaged => self.complain(
-                "the repository is damaged: move packs that are damaged out of its packs directory, \
-                 then back up again; what is missing is stored anew, if the source still has it",
-            ),
+            Exit::Damaged => {
+                let remedy = remedy(&checked.next);
+                self.complain(format!("the repository is damaged: {remedy}"));
+            }
             _ => self.say("no content is missing or damaged, as far as it was read"),
         }
         self.packed_otherwise(checked.findings);
@@ -593,14 +607,15 @@ fn title(snapshot: &Snapshot) -> String {
 
 fn after_backup(backed_up: &BackedUp<'_>) -> String {
     let id = backed_up.report.id.map(|id| id.short());
+    let again = backed_up.next.again;
     match (id, backed_up.report.snapshot.state) {
         (None, _) => "the same command without --dry-run".to_owned(),
         (Some(id), SnapshotState::Complete) if backed_up.report.snapshot.is_refuted() => format!(
-            "see to what does not hold, and back up again; colvault check --columnstore {id} repeats \
+            "see to what does not hold, and back up again; {again} check --columnstore {id} repeats \
              the proof"
         ),
         (Some(id), SnapshotState::Complete) => {
-            format!("try a restore: colvault restore {id} --target DIR")
+            format!("try a restore: {again} restore {id} --target DIR")
         }
         (Some(_), SnapshotState::Inconsistent) => {
             "stop or freeze the deployment and back it up again: writes went on".to_owned()
@@ -724,7 +739,15 @@ fn check_lines(checked: &Checked<'_>) -> Vec<String> {
     });
     if report.leases > 0 {
         let leases = counted(report.leases, "session", "sessions");
-        lines.push(format!("  {leases} running, or ended without saying so"));
+        lines.push(format!("  {leases} running, or ended without saying so; that does no harm:"));
+        for Lease { purpose, host, pid, started, .. } in checked.leases {
+            let started = local_time(started);
+            lines.push(format!("    {purpose} of {host}, process {pid}, began {started}"));
+        }
+        let rest = report.leases - (checked.leases.len() as u64).min(report.leases);
+        if rest > 0 {
+            lines.push(format!("    and {} more", count(rest)));
+        }
     }
     if report.packs_unindexed > 0 {
         let packs = counted(report.packs_unindexed, "pack", "packs");

@@ -305,8 +305,14 @@ fn in_words(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Names the known key that is nearest to another.
+/// Names the known key that is nearest to another; for one of an access key, where those come from.
 pub fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let lower = key.to_lowercase();
+    if ["access_key", "secret", "session_token"].iter().any(|part| lower.contains(part)) {
+        return "access keys are no settings: they come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), from a \
+                profile of ~/.aws (s3.profile names one) or a role; docs/S3.md 3"
+            .to_owned();
+    }
     let nearest = known.min_by_key(|known| distance(key, known)).unwrap_or_default();
     format!("the nearest there is: {nearest}")
 }

@@ -5,6 +5,7 @@
 //! option's default, so that a value is validated by the same code wherever it was said. Each value
 //! knows its [`Origin`].
 
+mod again;
 mod file;
 mod location;
 mod s3;
@@ -25,7 +26,6 @@ use colvault_engine::format::snapshot::ReloadStep;
 #[cfg(feature = "s3")]
 use colvault_engine::s3client::S3Options;
 
-#[cfg(feature = "s3")]
 use location::BucketLocation;
 pub use location::Location;
 use s3::HEADING as S3_HEADING;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub threads: usize,
     /// The reload procedure of the system of record.
     pub reload: Vec<ReloadStep>,
+    /// The beginning of a command line that reaches the same repository, for a shell.
+    pub again: String,
     /// Every setting, in the order of the table.
     pub values: Vec<Value>,
     /// What the user should know about them.
@@ -117,6 +119,7 @@ impl CommandLine {
             .map(|setting| Value { setting, said: self.said(setting, command, &root, &file.layer) })
             .collect();
         exclude(&mut values)?;
+        let in_place = one_endpoint(&mut values);
         let args = self.parse_with(&values, command)?;
         let steps = values.iter_mut().find(|value| value.setting.kind == Kind::Steps);
         let reload = steps.and_then(|value| value.said.as_ref()).map(|said| said.steps.clone());
@@ -128,11 +131,12 @@ impl CommandLine {
         // Given as nothing it is as good as not given.
         let asked = globals.cache_dir.as_ref().filter(|path| !path.is_empty()).map(Path::new);
         let settings = Settings {
-            repository: globals.repo.clone().filter(|text| !text.is_empty()),
+            repository: in_place.or(globals.repo.clone()).filter(|text| !text.is_empty()),
             s3: globals.s3.clone(),
             cache: (!globals.no_cache).then(|| cache_directory(asked)),
             threads: globals.threads.map_or_else(available, usize::from),
             reload: reload.unwrap_or_default(),
+            again: again::again(&values, &self.globals),
             values,
             warnings,
         };
@@ -312,6 +316,31 @@ fn exclude(values: &mut [Value]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Of two endpoints, one in the repository's name and one in its setting, leaves the one that was said
+/// closer to the command line. Returns the repository's name without an endpoint, where that goes.
+fn one_endpoint(values: &mut [Value]) -> Option<String> {
+    let at = |values: &[Value], key| values.iter().position(|value| value.setting.key == key);
+    let (name, endpoint) = (at(values, "repository")?, at(values, "s3.endpoint")?);
+    let text = values[name].said.as_ref()?.values.first()?.to_str()?;
+    let Ok(Location::Bucket(bucket)) = Location::parse(text) else { return None };
+    let named = bucket.endpoint.as_ref()?;
+    let said = values[endpoint].said.as_ref()?.values.first()?.to_str()?;
+    if location::endpoint(said).is_ok_and(|said| said == *named) {
+        return None;
+    }
+    match values[name].origin().rank().cmp(&values[endpoint].origin().rank()) {
+        std::cmp::Ordering::Less => {
+            Some(Location::Bucket(BucketLocation { endpoint: None, ..bucket }).shown())
+        }
+        std::cmp::Ordering::Greater => {
+            values[endpoint].said = None;
+            None
+        }
+        // Told where the bucket is opened.
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
 /// Whether a value is more than an empty text, an empty list or a flag that is off, however that is
 /// spelt.
 fn says_something(value: &Value) -> bool {
@@ -392,10 +421,19 @@ impl Settings {
         })
     }
 
+    /// Whether the repository is in a bucket.
+    pub fn is_bucket(&self) -> bool {
+        matches!(self.repository(), Ok(Location::Bucket(_)))
+    }
+
+    /// Whether the store is given a key that it does not keep, for all objects.
+    pub fn has_customer_key(&self) -> bool {
+        self.is_bucket() && self.s3.has_customer_key()
+    }
+
     /// Returns the storage classes of new objects; `None` for a repository that is in no bucket.
     pub fn storage_classes(&self) -> Option<StorageClasses<'_>> {
-        let location = self.repository().ok()?;
-        matches!(location, Location::Bucket(_)).then(|| self.s3.classes())
+        self.is_bucket().then(|| self.s3.classes())
     }
 
     /// Returns how a bucket is reached.

@@ -81,37 +81,37 @@ pub struct S3Args {
 
     /// Requests under way at once; by default 16
     #[arg(long, global = true, value_name = "N", hide_short_help = true,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
+          value_parser = whole::<1024>)]
     s3_connections: Option<u16>,
 
     /// KiB a second that are sent at most; 0 for no limit
     #[arg(long, global = true, value_name = "KIB", hide_short_help = true,
-          value_parser = clap::value_parser!(u32))]
+          value_parser = kib_a_second)]
     limit_upload: Option<u32>,
 
     /// KiB a second that are received at most; 0 for no limit
     #[arg(long, global = true, value_name = "KIB", hide_short_help = true,
-          value_parser = clap::value_parser!(u32))]
+          value_parser = kib_a_second)]
     limit_download: Option<u32>,
 
     /// Seconds that a connection may take
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true,
-          value_parser = clap::value_parser!(u16).range(1..=3600))]
+          value_parser = whole::<3600>)]
     s3_connect_timeout: Option<u16>,
 
     /// Seconds that a request may stand still before it is sent again
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true,
-          value_parser = clap::value_parser!(u16).range(1..=3600))]
+          value_parser = whole::<3600>)]
     s3_stall_timeout: Option<u16>,
 
     /// How often a request is sent at most
     #[arg(long, global = true, value_name = "N", hide_short_help = true,
-          value_parser = clap::value_parser!(u16).range(1..=1000))]
+          value_parser = whole::<1000>)]
     s3_attempts: Option<u16>,
 
     /// Seconds between two attempts at most
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true,
-          value_parser = clap::value_parser!(u16).range(1..=3600))]
+          value_parser = whole::<3600>)]
     s3_backoff_max: Option<u16>,
 }
 
@@ -137,6 +137,17 @@ pub enum EncryptionAs {
     Kms,
     /// With a key of --s3-customer-key-file, which the store does not keep
     Customer,
+}
+
+/// Reads a number that is at least one.
+fn whole<const MAX: u16>(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX).contains(number));
+    number.ok_or_else(|| format!("a whole number from 1 to {MAX} expected"))
+}
+
+/// Reads a limit.
+fn kib_a_second(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "a whole number of KiB a second expected, 0 for no limit".to_owned())
 }
 
 /// Reads something that goes into a header or a name.
@@ -172,6 +183,11 @@ pub struct StorageClasses<'a> {
 }
 
 impl S3Args {
+    /// Whether the store is given a key that it does not keep.
+    pub fn has_customer_key(&self) -> bool {
+        self.s3_sse == Some(EncryptionAs::Customer)
+    }
+
     /// Returns the storage classes of new objects.
     pub fn classes(&self) -> StorageClasses<'_> {
         let (data, other) = (self.s3_data_class.as_deref(), self.s3_class.as_deref());

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::local::{too_long, too_short};
 use super::{Backend, Key, Listed, Space};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{CreateOnlyFact, ObjectLockMode, VerifiesFact};
 use crate::id::{SessionId, random};
 use crate::progress::Cancel;
@@ -20,6 +20,9 @@ use crate::traffic::Traffic;
 
 /// Objects of no meaning, for finding out what a store does.
 const PROBES: &str = "probes";
+
+/// Of so many prefixes above a new repository's own is asked whether a repository is there.
+const ENCLOSING_ASKED_MAX: usize = 8;
 
 /// Why a read does not find an object as it was made, in a bucket that keeps versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +70,20 @@ impl S3Backend {
         self
     }
 
-    /// Creates an object of a random name twice and deletes it, to see what the store does.
+    /// Returns where the store is: `https://host:port`.
+    pub fn store(&self) -> &str {
+        self.client.store()
+    }
+
+    /// Creates objects of random names, one of them twice, and deletes them, to see what the store does:
+    /// with storage classes and encryption as later objects have them.
+    ///
+    /// Fails with `Refused` where the store does not encrypt as it is asked to.
     pub fn probe_create_only(&self) -> Result<CreateOnlyFact> {
         let name = format!("{PROBES}/{}", SessionId(random()));
-        let creation = Creation::default();
+        let options = self.client.options();
+        let class = options.class.as_deref();
+        let creation = Creation { class, ..Creation::default() };
         let probed = match self.client.put_new(&name, &[b"first"], &creation) {
             // Some stores do not know the header and say so.
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -84,9 +97,34 @@ impl S3Backend {
                 Err(error) => Err(error),
             },
         };
+        let probed = probed
+            .map_err(|error| of_class(error, class, "s3.class"))
+            .and_then(|fact| self.client.check_encrypted(&name).map(|()| fact));
         // A probe that cannot be deleted does no harm, and a backup does not need to delete.
         let _ = self.client.delete(&name);
-        probed
+        let probed = probed?;
+        if let Some(class) =
+            options.data_class.as_deref().filter(|_| options.data_class != options.class)
+        {
+            let name = format!("{PROBES}/{}", SessionId(random()));
+            let asks_first = probed == CreateOnlyFact::Ignored;
+            let creation = Creation { class: Some(class), asks_first, ..Creation::default() };
+            let put = self.client.put_new(&name, &[b"data"], &creation);
+            put.map_err(|error| of_class(error, Some(class), "s3.data_class"))?;
+            let _ = self.client.delete(&name);
+        }
+        Ok(probed)
+    }
+
+    /// Returns the prefixes above the repository's own below which something is named as a repository's
+    /// config is, the nearest first. What may not be seen is left out.
+    pub fn enclosing(&self) -> Vec<String> {
+        let prefix = &self.client.options().prefix;
+        let ends = prefix.char_indices().rev().filter(|(_, c)| *c == '/').skip(1);
+        let above = ends.map(|(end, _)| &prefix[..=end]).take(ENCLOSING_ASKED_MAX);
+        let whole_bucket = (!prefix.is_empty()).then_some("");
+        let config = |above: &&str| self.client.has_key(&format!("{above}{}", Key::Config));
+        above.chain(whole_bucket).filter(config).map(str::to_owned).collect()
     }
 
     /// Says what the store was found to do; [`CreateOnlyFact::Kept`] unless said otherwise.
@@ -199,8 +237,23 @@ impl S3Backend {
         }
     }
 
-    fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>) -> Result<()> {
-        self.client.put_new(&key.to_string(), parts, &self.creation(key, class))
+    fn put(&self, key: &Key, parts: &[&[u8]], class: Option<&str>, setting: &str) -> Result<()> {
+        let put = self.client.put_new(&key.to_string(), parts, &self.creation(key, class));
+        put.map_err(|error| of_class(error, class, setting))
+    }
+}
+
+/// Says with which storage class an object was to be created, where that may be what was wrong.
+fn of_class(error: Error, class: Option<&str>, setting: &str) -> Error {
+    let problem = error.problem();
+    let is_of_request = problem.contains("does not have this storage class")
+        || error.kind() == ErrorKind::Unsupported;
+    match class.filter(|_| is_of_request) {
+        Some(class) => {
+            let problem = format!("{problem}; {setting} asks for the class {class}");
+            Error::new(error.kind(), error.object(), problem)
+        }
+        None => error,
     }
 }
 
@@ -224,12 +277,15 @@ impl Backend for S3Backend {
     }
 
     fn put_new(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
-        self.put(key, parts, self.client.options().class.as_deref())
+        self.put(key, parts, self.client.options().class.as_deref(), "s3.class")
     }
 
     fn put_new_data(&self, key: &Key, parts: &[&[u8]]) -> Result<()> {
         let options = self.client.options();
-        self.put(key, parts, options.data_class.as_deref().or(options.class.as_deref()))
+        match options.data_class.as_deref() {
+            Some(class) => self.put(key, parts, Some(class), "s3.data_class"),
+            None => self.put(key, parts, options.class.as_deref(), "s3.class"),
+        }
     }
 
     fn get(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {

@@ -17,7 +17,6 @@ use aws_types::service_config::ServiceConfigKey;
 
 use super::answers;
 use super::credentials::{self, KeptCredentials};
-use super::explain::no_credentials;
 use super::failure::chain;
 use super::options::{Addressing, Patience, S3Options};
 use super::tls;
@@ -30,6 +29,8 @@ const REGION_OF_ENDPOINTS: Region = Region::from_static("us-east-1");
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) s3: aws_sdk_s3::Client,
+    /// Where the store is, for messages.
+    pub(super) store: String,
     pub(super) credentials: KeptCredentials,
 }
 
@@ -49,21 +50,11 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connected> {
             "none is set; give --s3-region, set AWS_REGION, or `region` in the profile",
         )
     })?;
-    let credentials = credentials::chain(options, &found, &http, &region).await;
-    if let Err(error) = credentials.get().await {
-        let found = chain(&error);
-        return Err(match &options.role {
-            Some(role) => {
-                let problem = format!(
-                    "it cannot be taken on; the permission sts:AssumeRole is needed, and that the role trusts who asks ({found})"
-                );
-                invalid(&format!("role {}", role.arn), problem)
-            }
-            None => invalid("credentials", no_credentials(&found)),
-        });
-    }
+    let credentials = credentials::find(options, &found, &http, &region).await?;
     let has_tls = endpoint.as_deref().is_none_or(|endpoint| !endpoint.starts_with("http://"));
     let http = if options.insecure_tls && has_tls { tls::unchecked(options) } else { http };
+    let at_aws = || format!("https://s3.{region}.amazonaws.com");
+    let store = endpoint.clone().unwrap_or_else(at_aws);
     let mut config = aws_sdk_s3::config::Builder::from(&found)
         .region(region)
         .http_client(http)
@@ -81,7 +72,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connected> {
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
-    Ok(Connected { s3: aws_sdk_s3::Client::from_conf(config.build()), credentials })
+    Ok(Connected { s3: aws_sdk_s3::Client::from_conf(config.build()), store, credentials })
 }
 
 fn invalid(object: &str, problem: impl Into<String>) -> Error {
@@ -105,7 +96,7 @@ fn check_options(options: &S3Options) -> Result<()> {
 }
 
 /// Fails when a profile that was asked for by name is in no file: the SDK would go on without it.
-async fn check_profile(profile: &str) -> Result<()> {
+pub(super) async fn check_profile(profile: &str) -> Result<()> {
     let named = Some(profile.to_owned().into());
     let (files, environment) = (Fs::real(), Env::real());
     let usual = Default::default();
@@ -148,17 +139,21 @@ fn names_endpoint(options: &S3Options) -> bool {
 
 /// The endpoint of the options, or what environment and profile say of S3, or of everything.
 fn endpoint(options: &S3Options, found: &SdkConfig) -> Option<String> {
-    let of_s3 = || {
+    options.endpoint.clone().or_else(|| endpoint_of("S3", found))
+}
+
+/// What environment and profile say of a service's endpoint, or of everything.
+pub(super) fn endpoint_of(service: &str, found: &SdkConfig) -> Option<String> {
+    let of_service = || {
         let key = ServiceConfigKey::builder()
-            .service_id("S3")
+            .service_id(service)
             .env("AWS_ENDPOINT_URL")
             .profile("endpoint_url")
             .build()
             .expect("all fields are set");
         found.service_config()?.load_config(key)
     };
-    let everything = || found.endpoint_url().map(str::to_owned);
-    options.endpoint.clone().or_else(of_s3).or_else(everything)
+    of_service().or_else(|| found.endpoint_url().map(str::to_owned))
 }
 
 /// The rule of [`Addressing::Auto`].

@@ -15,7 +15,15 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::region::Region;
 use tokio::sync::Mutex;
 
+use super::connect::{check_profile, endpoint_of};
+use super::explain::no_credentials;
+use super::failure::chain;
 use super::options::S3Options;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Halves of a pair of keys.
+const KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
 
 /// Credentials are asked for again so long before they end.
 const EARLY: Duration = Duration::from_secs(300);
@@ -49,7 +57,7 @@ impl KeptCredentials {
     }
 
     /// Returns the credentials, asking for them when there are none or they are about to end.
-    pub(super) async fn get(&self) -> Result<Credentials, CredentialsError> {
+    pub(super) async fn get(&self) -> std::result::Result<Credentials, CredentialsError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = &*kept {
             let left = |expiry: SystemTime| expiry.duration_since(SystemTime::now());
@@ -102,12 +110,14 @@ impl ProvideCredentials for KeptCredentials {
 }
 
 /// Returns who asks, by the SDK's chain, `--profile` before the environment, and the role on top.
-pub(super) async fn chain(
+///
+/// Fails with `Invalid` where nobody is found, or the role is not given.
+pub(super) async fn find(
     options: &S3Options,
     found: &SdkConfig,
     http: &SharedHttpClient,
     region: &Region,
-) -> KeptCredentials {
+) -> Result<KeptCredentials> {
     let usual = found.credentials_provider().expect("the loader sets the usual chain");
     let base = match &options.profile {
         None => KeptCredentials::new(usual),
@@ -125,7 +135,10 @@ pub(super) async fn chain(
             KeptCredentials::new(SharedCredentialsProvider::new(chain.or_else("usual", usual)))
         }
     };
-    let Some(role) = &options.role else { return base };
+    if let Err(error) = base.get().await {
+        return Err(missing(options, &sts(found, region), &error).await);
+    }
+    let Some(role) = &options.role else { return Ok(base) };
     let mut taken = AssumeRoleProvider::builder(&role.arn)
         .configure(found)
         .region(region.clone())
@@ -135,5 +148,50 @@ pub(super) async fn chain(
     }
     let taken = taken.build_from_provider(base.clone()).await;
     let taken = KeptCredentials::new(SharedCredentialsProvider::new(taken));
-    KeptCredentials { base: Some(Box::new(base)), ..taken }
+    let taken = KeptCredentials { base: Some(Box::new(base)), ..taken };
+    match taken.get().await {
+        Ok(_) => Ok(taken),
+        Err(error) => Err(not_taken(&role.arn, &sts(found, region), &error)),
+    }
+}
+
+/// Says which keys are missing where nobody is found to ask as.
+async fn missing(options: &S3Options, sts: &str, error: &CredentialsError) -> Error {
+    let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let problem = match (said(KEY_ID), said(SECRET)) {
+        (Some(_), None) => format!("{KEY_ID} is set and {SECRET} is not: keys come in pairs"),
+        (None, Some(_)) => format!("{SECRET} is set and {KEY_ID} is not: keys come in pairs"),
+        _ => {
+            // The SDK goes on without a profile that is not there.
+            if let (None, Some(profile)) = (&options.profile, said("AWS_PROFILE"))
+                && let Err(error) = check_profile(&profile).await
+            {
+                return error;
+            }
+            let found = chain(error);
+            // Whose role it is stands in a profile, or a variable.
+            let asked = match found.contains("dispatch failure") {
+                true => format!(" (roles are asked for at {sts})"),
+                false => String::new(),
+            };
+            no_credentials(&found) + &asked
+        }
+    };
+    let location = format!("s3://{}/{}", options.bucket, options.prefix);
+    Error::new(ErrorKind::Invalid, location.trim_end_matches('/'), problem)
+}
+
+/// Says why a role cannot be taken on, and who was asked.
+fn not_taken(arn: &str, sts: &str, error: &CredentialsError) -> Error {
+    let problem = format!(
+        "it cannot be taken on at {sts}; the permission sts:AssumeRole is needed, and that the role trusts who asks ({}); a store of one's own \
+         is asked with AWS_ENDPOINT_URL_STS",
+        chain(error)
+    );
+    Error::new(ErrorKind::Invalid, format!("role {arn}"), problem)
+}
+
+/// Who gives roles away.
+fn sts(found: &SdkConfig, region: &Region) -> String {
+    endpoint_of("STS", found).unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com"))
 }

@@ -8,6 +8,18 @@ use super::action::Action;
 use super::failure::{Answer, Failure, PROXY_ASKS};
 use crate::error::{Error, ErrorKind};
 
+/// What the libraries say before what went wrong.
+const IN_LIBRARY_WORDS: [&str; 3] =
+    ["dispatch failure: ", "io error: ", "client error (Connect): "];
+
+const NO_CREDENTIALS_IN_LIBRARY_WORDS: [&str; 5] = [
+    "the credentials provider was not properly configured: ",
+    "ProfileFile provider could not be built: ",
+    "an error occurred while loading credentials: ",
+    "dispatch failure: io error: ",
+    "client error (Connect): ",
+];
+
 /// What a request was about, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -17,6 +29,10 @@ pub(super) struct Place {
     pub(super) bucket: String,
     /// What every key begins with.
     pub(super) prefix: String,
+    /// Where the store is: `https://host:port`.
+    pub(super) store: String,
+    /// The proxy that stands between.
+    pub(super) proxy: Option<String>,
 }
 
 impl Place {
@@ -43,10 +59,11 @@ impl Place {
             Failure::Lost(problem) if problem.contains("tunnel error") => (
                 ErrorKind::Io,
                 format!(
-                    "the proxy of HTTPS_PROXY makes no connection to the store ({problem}); a store that is reached without it goes into NO_PROXY"
+                    "the proxy of HTTPS_PROXY makes no connection to the store ({}); a store that is reached without it goes into NO_PROXY",
+                    self.lost(problem)
                 ),
             ),
-            Failure::Lost(problem) => (ErrorKind::Io, problem.clone()),
+            Failure::Lost(problem) => (ErrorKind::Io, self.lost(problem)),
             Failure::Untrusted(problem) => (ErrorKind::Io, untrusted(problem)),
             Failure::Credentials { problem, .. } => (ErrorKind::Invalid, no_credentials(problem)),
             Failure::Local(problem) => (ErrorKind::Invalid, problem.clone()),
@@ -56,6 +73,22 @@ impl Place {
             ),
         };
         Error::new(kind, object, format!("cannot {}: {what}", action.verb()))
+    }
+
+    /// What it means that no whole answer came.
+    fn lost(&self, problem: &str) -> String {
+        let problem = IN_LIBRARY_WORDS
+            .iter()
+            .fold(problem, |rest, words| rest.strip_prefix(words).unwrap_or(rest));
+        let mut text = format!("no whole answer of {}", self.store);
+        if let Some(proxy) = &self.proxy {
+            text.push_str(&format!(" through the proxy {proxy}"));
+        }
+        text.push_str(&format!(": {problem}"));
+        if problem.contains("InvalidContentType") {
+            text.push_str("; what listens there does not speak TLS: name the store with http://, or another port");
+        }
+        text
     }
 
     /// The table: what a code means after an action.
@@ -223,9 +256,25 @@ fn untrusted(problem: &str) -> String {
 
 /// What is missing where there are no credentials.
 pub(super) fn no_credentials(problem: &str) -> String {
-    format!(
-        "no credentials ({problem}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile of ~/.aws/config, or run where a role is attached (single sign-on is not supported)"
-    )
+    // The SDK's name of what it was built without.
+    if problem.contains("sso") {
+        return "single sign-on is not supported; make keys of it with aws configure export-credentials, for the environment or as the \
+                credential_process of a profile"
+            .to_owned();
+    }
+    // It then lists all places, each with how it has nothing.
+    if problem.contains("no credentials found in chain")
+        || problem.contains("no providers in chain")
+    {
+        return "no credentials: access keys are looked for in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the profile of AWS_PROFILE or \
+                default in ~/.aws/config and ~/.aws/credentials, in a web identity, and with the role of this container or instance, and none \
+                are there; docs/S3.md 3"
+            .to_owned();
+    }
+    let problem = NO_CREDENTIALS_IN_LIBRARY_WORDS
+        .iter()
+        .fold(problem, |rest, words| rest.strip_prefix(words).unwrap_or(rest));
+    format!("no credentials: {problem}; docs/S3.md 3 says where they come from")
 }
 
 /// Finds the region in words like "the region 'us-east-1' is wrong; expecting 'eu-west-1'".
@@ -280,6 +329,8 @@ mod tests {
             location: "s3://vault/db".to_owned(),
             bucket: "vault".to_owned(),
             prefix: "db/".to_owned(),
+            store: "https://store:9000".to_owned(),
+            proxy: None,
         }
     }
 
@@ -372,6 +423,28 @@ mod tests {
             assert!(text.contains(says), "{text}");
             assert!(text.starts_with("s3://vault/db/config: cannot "), "{text}");
         }
+    }
+
+    /// Catches a store that is not named where it is not reached.
+    #[test]
+    fn a_store_that_is_not_reached_is_named() {
+        let words =
+            "dispatch failure: io error: client error (Connect): tcp connect error: refused";
+        let lost = |place: Place, words: &str| {
+            place.explain(Action::Get, "config", &Failure::Lost(words.to_owned())).to_string()
+        };
+        assert_eq!(
+            lost(place(), words),
+            "s3://vault/db/config: cannot read: no whole answer of https://store:9000: tcp connect error: refused"
+        );
+        let proxy = Some("http://proxy:3128".to_owned());
+        let text = lost(Place { proxy, ..place() }, words);
+        assert!(
+            text.contains("https://store:9000 through the proxy http://proxy:3128: tcp"),
+            "{text}"
+        );
+        let text = lost(place(), "received corrupt message of type InvalidContentType");
+        assert!(text.contains("does not speak TLS: name the store with http://"), "{text}");
     }
 
     #[test]

@@ -254,6 +254,8 @@ mod tests {
             location: "s3://vault".to_owned(),
             bucket: "vault".to_owned(),
             prefix: String::new(),
+            store: String::new(),
+            proxy: None,
         }
     }
 

@@ -22,6 +22,7 @@ mod list;
 mod lock;
 mod multipart;
 mod options;
+mod probe;
 mod pulse;
 mod put;
 mod request;
@@ -102,6 +103,8 @@ impl Client {
             location: location.trim_end_matches('/').to_owned(),
             bucket: options.bucket.clone(),
             prefix: options.prefix.clone(),
+            proxy: tls::proxy_before(&connected.store),
+            store: connected.store,
         };
         let mut options = options.clone();
         if options.connections == 0 {

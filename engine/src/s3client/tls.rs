@@ -266,6 +266,14 @@ impl HttpConnector for Unchecked {
     }
 }
 
+/// Returns the proxy of the environment between here and a URL, without name and password.
+pub(super) fn proxy_before(url: &str) -> Option<String> {
+    let found = Matcher::from_env().intercept(&url.parse().ok()?)?;
+    let (scheme, host) = (found.uri().scheme_str()?, found.uri().host()?);
+    let port = found.uri().port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{scheme}://{host}{port}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

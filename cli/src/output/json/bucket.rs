@@ -29,6 +29,8 @@ struct LockSummary<'a> {
     locked_until: Option<String>,
     unneeded: Vec<UnneededLine>,
     findings: &'a BTreeMap<FindingKind, u64>,
+    num_findings: u64,
+    total_duration: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<TrafficFields>,
 }
@@ -66,6 +68,8 @@ struct UndeleteSummary<'a> {
     objects_unchanged: u64,
     objects_gone: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
+    num_findings: u64,
+    total_duration: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<TrafficFields>,
 }
@@ -91,6 +95,8 @@ impl Json {
             locked_until: until.map(|until| utc_time(until.as_secs() as i64, 0)),
             unneeded: unneeded.collect(),
             findings: &locked.findings.counts,
+            num_findings: locked.findings.total(),
+            total_duration: locked.elapsed.as_secs_f64(),
             traffic: locked.traffic.map(TrafficFields::from),
         }));
     }
@@ -113,6 +119,8 @@ impl Json {
             objects_unchanged: report.unchanged,
             objects_gone: report.gone,
             findings: &undeleted.findings.counts,
+            num_findings: undeleted.findings.total(),
+            total_duration: undeleted.elapsed.as_secs_f64(),
             traffic: undeleted.traffic.map(TrafficFields::from),
         }));
     }

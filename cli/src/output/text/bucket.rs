@@ -72,8 +72,8 @@ impl Text {
         self.findings(undeleted.findings);
         if report.undeleted + report.put_again > 0 {
             self.say(match undeleted.dry_run {
-                true => "dry run: nothing was changed",
-                false => "next: colvault check --read-data",
+                true => "dry run: nothing was changed".to_owned(),
+                false => format!("next: {} check --read-data", undeleted.next.again),
             });
         }
     }
