@@ -21,8 +21,8 @@ const NO_BUCKET: &str =
     "make the bucket with the store's own tools (docs/S3.md says how), or correct the name";
 
 /// Said where there is a bucket and nothing in it.
-const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none; or, if one was deleted from a \
-     bucket that keeps versions: colvault -r REPOSITORY repair undelete";
+const NOT_CREATED: &str = "if one was deleted from a bucket that keeps versions: colvault -r REPOSITORY repair undelete; if \
+     there never was one, create it: colvault -r REPOSITORY init --encryption none";
 
 /// Said where objects cannot be locked.
 #[cfg(feature = "s3")]

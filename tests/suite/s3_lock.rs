@@ -250,3 +250,64 @@ fn a_directory_keeps_no_versions() {
     let told = place.run("repair undelete --repo @/repository").ended(2);
     assert!(told.err.contains("needs a bucket"), "{told:?}");
 }
+
+/// Makes a repository and backs up; returns its id.
+fn made(job: &Job) -> String {
+    let told = job.expect(0, "init --encryption none --pack-size 1 --json").out;
+    job.expect(0, "backup @/source --host h").silent();
+    between(&told, "\"id\":\"", "\"")[0].to_owned()
+}
+
+/// Catches a dead repository whose config takes the place of the living one's: the snapshots of the living
+/// one would be lost to sight.
+#[test]
+fn of_several_repositories_only_the_chosen_one_comes_back() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Versioned);
+    let job = Job::on(moto.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    let dead = made(&job);
+    let old = keys(&bucket);
+    old.iter().for_each(|key| delete(&bucket, key));
+    let told = job.expect(10, "snapshots").err;
+    let (undelete, init) = (told.find("repair undelete").unwrap(), told.find(" init ").unwrap());
+    assert!(undelete < init, "{told}");
+    let living = made(&job);
+    let new = keys(&bucket);
+    for line in ["repair undelete", "repair undelete --dry-run"] {
+        let told = job.run(line).ended(1);
+        assert!(told.err.contains(&format!("{living} (made 2")), "{told:?}");
+        assert!(told.err.contains(&dead) && told.err.contains("--repository-id"), "{told:?}");
+        assert_eq!(keys(&bucket), new);
+    }
+    let other = "0".repeat(32);
+    let told = job.run(&format!("repair undelete --repository-id {other}")).ended(1);
+    assert!(told.err.contains(&other) && told.err.contains(&living), "{told:?}");
+
+    // What the living one lost comes back, and nothing of the dead one.
+    let lost = new.iter().filter(|key| !old.contains(key));
+    let lost: Vec<_> =
+        lost.filter(|key| key.contains("/packs/") || key.contains("/snap")).collect();
+    assert!(lost.len() >= 2, "{new:?}");
+    lost.iter().for_each(|key| delete(&bucket, key));
+    let (status, _) =
+        ask(moto.endpoint(), "PUT", &format!("/{bucket}/{PREFIX}config"), "", "rubbish");
+    assert_eq!(status, 200);
+    let chosen = format!("repair undelete --repository-id {living} --json");
+    let done = job.expect(0, &chosen);
+    assert_eq!(figure(&done, "objects_undeleted"), lost.len() as u64, "{}", done.out);
+    assert_eq!(figure(&done, "objects_put_again"), 1, "{}", done.out);
+    let gone = old.iter().filter(|key| !new.contains(key)).count();
+    assert_eq!(figure(&done, "objects_of_others"), gone as u64, "{}", done.out);
+    assert_eq!(keys(&bucket), new);
+    job.expect(0, "check --read-data").silent();
+
+    // The dead one, when somebody says so; and back.
+    job.expect(0, &format!("repair undelete --repository-id {dead}"));
+    assert!(job.run("snapshots --json").out.contains("\"short_id\""));
+    let told = job.expect(3, "restore latest --target @/back");
+    assert!(told.err.contains(&format!("object of repository {dead} expected")), "{told:?}");
+    job.expect(0, &chosen);
+    let (_, config) = ask(moto.endpoint(), "GET", &format!("/{bucket}/{PREFIX}config"), "", "");
+    assert!(config.contains(&living), "{config}");
+}

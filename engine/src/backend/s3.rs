@@ -25,6 +25,8 @@ const PROBES: &str = "probes";
 pub enum Hidden {
     /// It was deleted.
     Deleted {
+        /// The one version of it.
+        version: String,
         /// The versions that say so.
         marks: Vec<String>,
     },
@@ -111,6 +113,7 @@ impl S3Backend {
         #[derive(Default)]
         struct Seen {
             older: u64,
+            version: String,
             marks: Vec<String>,
             is_deleted: bool,
         }
@@ -124,7 +127,10 @@ impl S3Backend {
             let seen = seen.entry(key).or_default();
             match version.is_deletion {
                 true => seen.marks.push(version.version),
-                false => seen.older += 1,
+                false => {
+                    seen.older += 1;
+                    seen.version = version.version;
+                }
             }
             seen.is_deleted |= version.is_deletion && version.is_latest;
             Ok(())
@@ -132,7 +138,7 @@ impl S3Backend {
         let hidden = seen.into_iter().filter_map(|(key, seen)| {
             let hidden = match (seen.is_deleted, seen.older) {
                 (true, 0) => Hidden::Gone,
-                (true, 1) => Hidden::Deleted { marks: seen.marks },
+                (true, 1) => Hidden::Deleted { version: seen.version, marks: seen.marks },
                 (false, 0) => return None,
                 _ => Hidden::Replaced,
             };
@@ -155,11 +161,21 @@ impl S3Backend {
         self.client.put_new(&key.to_string(), &[bytes], &creation)
     }
 
-    /// Returns all bytes of the first object that was made under a key: objects are only ever created,
-    /// so what came later, in a bucket that keeps versions, is not ours. Fails as [`Backend::get`].
-    pub fn get_oldest(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
-        let content = self.client.get_oldest(&key.to_string(), bytes_max)?;
+    /// Returns the versions of an object, in a bucket that keeps them, from the first to the latest:
+    /// objects are only ever created, so what came later is not ours. Deletions are left out.
+    pub fn versions(&self, key: &Key) -> Result<Vec<String>> {
+        self.client.versions_of(&key.to_string())
+    }
+
+    /// Returns all bytes of a version of an object. Fails as [`Backend::get`].
+    pub fn get_version(&self, key: &Key, version: &str, bytes_max: u64) -> Result<Vec<u8>> {
+        let content = self.client.get_version(&key.to_string(), version, bytes_max)?;
         whole(key, content, bytes_max)
+    }
+
+    /// Returns the first bytes of a version, `length` of them unless it ends before.
+    pub fn head_of_version(&self, key: &Key, version: &str, length: usize) -> Result<Vec<u8>> {
+        self.client.head_of_version(&key.to_string(), version, length)
     }
 
     /// Returns whether objects of the bucket can be locked, and are by themselves.

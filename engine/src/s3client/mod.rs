@@ -216,9 +216,19 @@ impl Client {
         self.wait(self.asker.delete_version(name, version))
     }
 
-    /// Returns all bytes of the first object made under a name, whatever replaced or deleted it.
-    pub fn get_oldest(&self, name: &str, bytes_max: u64) -> Result<Content> {
-        self.wait(self.asker.get_oldest(name, bytes_max)).map(Content::from)
+    /// Returns the versions of an object from the first to the latest, without deletions.
+    pub fn versions_of(&self, name: &str) -> Result<Vec<String>> {
+        self.wait(self.asker.versions_of(name))
+    }
+
+    /// Returns all bytes of a version, unless they are more than `bytes_max`.
+    pub fn get_version(&self, name: &str, version: &str, bytes_max: u64) -> Result<Content> {
+        self.wait(self.asker.get_version(name, version, bytes_max)).map(Content::from)
+    }
+
+    /// Returns the first bytes of a version, `length` of them unless it ends before.
+    pub fn head_of_version(&self, name: &str, version: &str, length: usize) -> Result<Vec<u8>> {
+        self.wait(self.asker.head_of_version(name, version, length))
     }
 
     /// Returns until when an object may not be deleted.

@@ -3,10 +3,12 @@
 use aws_sdk_s3::types::EncodingType;
 
 use super::action::Action;
+use super::customer_key;
 use super::get::Read;
 use super::list::{Cursor, PAGE, decode};
+use super::put::with_customer_key;
 use super::request::{Asker, failed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// A version of an object, or the mark of its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,26 +90,59 @@ impl Asker {
         done.map_err(|failure| self.error(Action::DeleteVersion, name, &failure))
     }
 
-    /// Returns all bytes of the first object that was made under a name, or its length where that is
-    /// more than `bytes_max`. Fails with `NotFound` when there is none.
-    pub(super) async fn get_oldest(&self, name: &str, bytes_max: u64) -> Result<Read<Vec<u8>>> {
-        let mut oldest: Option<Version> = None;
+    /// Returns what a read of the objects made under a name asks for, from the first to the latest:
+    /// deletions are none.
+    pub(super) async fn versions_of(&self, name: &str) -> Result<Vec<String>> {
+        let mut versions = Vec::new();
         let mut cursor = Some(Cursor::default());
         while let Some(place) = cursor {
             let page = self.version_page(name, &place).await?;
-            let same = |version: &&Version| version.name == name && !version.is_deletion;
-            // Later in the listing is older; times have seconds only.
-            if let Some(last) = page.versions.iter().rfind(same) {
-                oldest = Some(last.clone());
-            }
             // Names are in order: the name itself comes before all that begin with it.
             let is_past = page.versions.iter().any(|version| version.name != name);
+            let same = |version: &Version| version.name == name && !version.is_deletion;
+            versions.extend(page.versions.into_iter().filter(same).map(|version| version.version));
             cursor = page.next.filter(|_| !is_past);
         }
-        let Some(oldest) = oldest else {
-            let object = format!("{}/{name}", self.place.location);
-            return Err(Error::new(ErrorKind::NotFound, object, "no version of it is there"));
-        };
-        self.get_whole(Action::GetVersion, name, Some(&oldest.version), bytes_max).await
+        // Later in the listing is older; times have seconds only.
+        versions.reverse();
+        Ok(versions)
+    }
+
+    /// Returns all bytes of a version, or its length where that is more than `bytes_max`.
+    pub(super) async fn get_version(
+        &self,
+        name: &str,
+        version: &str,
+        bytes_max: u64,
+    ) -> Result<Read<Vec<u8>>> {
+        self.get_whole(Action::GetVersion, name, Some(version), bytes_max).await
+    }
+
+    /// Returns the first bytes of a version, as many as there are up to `length`.
+    pub(super) async fn head_of_version(
+        &self,
+        name: &str,
+        version: &str,
+        length: usize,
+    ) -> Result<Vec<u8>> {
+        let key = self.key(name);
+        let outcome = self.ask(Action::GetVersion, async |pulse| {
+            let request = self.s3.get_object().bucket(&self.options.bucket).key(&key);
+            let request = request.version_id(version).range(format!("bytes=0-{}", length - 1));
+            let request = with_customer_key!(request, self);
+            let answer = Box::pin(request.send()).await.map_err(failed)?;
+            let there = answer.content_length.and_then(|bytes| u64::try_from(bytes).ok());
+            // A store that gives more than was asked for is not believed.
+            match there.filter(|bytes| *bytes <= length as u64) {
+                Some(there) => self.receive(answer.body, there, pulse).await,
+                None => Ok(Vec::new()),
+            }
+        });
+        match outcome.await.result {
+            Ok(bytes) => Ok(bytes),
+            // It is empty.
+            Err(failure) if failure.has_status(416) => Ok(Vec::new()),
+            Err(failure) => Err(self.error(Action::GetVersion, name, &failure)),
+        }
     }
 }

@@ -65,6 +65,7 @@ struct UndeleteSummary<'a> {
     objects_put_again: u64,
     objects_unchanged: u64,
     objects_gone: u64,
+    objects_of_others: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<TrafficFields>,
@@ -112,6 +113,7 @@ impl Json {
             objects_put_again: report.put_again,
             objects_unchanged: report.unchanged,
             objects_gone: report.gone,
+            objects_of_others: report.of_others,
             findings: &undeleted.findings.counts,
             traffic: undeleted.traffic.map(TrafficFields::from),
         }));

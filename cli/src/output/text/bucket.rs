@@ -68,6 +68,10 @@ impl Text {
         if report.unchanged > 0 {
             self.say(format!("{} with several versions are as they were", count(report.unchanged)));
         }
+        if report.of_others > 0 {
+            let number = objects(report.of_others);
+            self.say(format!("{number} of other repositories left as they are"));
+        }
         self.asked(undeleted.traffic.as_ref());
         self.findings(undeleted.findings);
         if report.undeleted + report.put_again > 0 {
