@@ -14,7 +14,7 @@ use colvault_engine::testing::trees::write_tree;
 
 use crate::support::compare::{self, Leave, assert_equal};
 use crate::support::s3::{
-    Fault, Job, Made, Moto, PREFIX, Proxy, Rule, ask, between, counted, figure, options,
+    Fault, Job, Made, Moto, PREFIX, Proxy, Rule, Seen, ask, between, counted, figure, options,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -41,6 +41,12 @@ fn delete(bucket: &str, key: &str) {
     let (status, answer) =
         ask(Moto::server().endpoint(), "DELETE", &format!("/{bucket}/{key}"), "", "");
     assert_eq!(status, 204, "{answer}");
+}
+
+/// Puts rubbish on top of an object.
+fn spoil(bucket: &str, key: &str) {
+    let target = format!("/{bucket}/{key}");
+    assert_eq!(ask(Moto::server().endpoint(), "PUT", &target, "", "rubbish").0, 200, "{key}");
 }
 
 /// A job with a repository that locks for so many days, and a backup in it.
@@ -217,10 +223,7 @@ fn what_was_deleted_or_replaced_comes_back() {
     assert_equal(&expected, &job.restored("back"), Leave::default(), "after it was undeleted");
 
     // Rubbish in the place of objects of every kind; that of the config deleted on top of it.
-    for key in &all {
-        let (status, _) = ask(moto.endpoint(), "PUT", &format!("/{bucket}/{key}"), "", "rubbish");
-        assert_eq!(status, 200);
-    }
+    all.iter().for_each(|key| spoil(&bucket, key));
     delete(&bucket, &format!("{PREFIX}config"));
     let done = job.expect(0, "repair undelete --json");
     assert_eq!(figure(&done, "objects_put_again"), all.len() as u64, "{}", done.out);
@@ -290,9 +293,7 @@ fn of_several_repositories_only_the_chosen_one_comes_back() {
         lost.filter(|key| key.contains("/packs/") || key.contains("/snap")).collect();
     assert!(lost.len() >= 2, "{new:?}");
     lost.iter().for_each(|key| delete(&bucket, key));
-    let (status, _) =
-        ask(moto.endpoint(), "PUT", &format!("/{bucket}/{PREFIX}config"), "", "rubbish");
-    assert_eq!(status, 200);
+    spoil(&bucket, &format!("{PREFIX}config"));
     let chosen = format!("repair undelete --repository-id {living} --json");
     let done = job.expect(0, &chosen);
     assert_eq!(figure(&done, "objects_undeleted"), lost.len() as u64, "{}", done.out);
@@ -310,4 +311,117 @@ fn of_several_repositories_only_the_chosen_one_comes_back() {
     job.expect(0, &chosen);
     let (_, config) = ask(moto.endpoint(), "GET", &format!("/{bucket}/{PREFIX}config"), "", "");
     assert!(config.contains(&living), "{config}");
+}
+
+/// Catches a round that did not see everything and is taken for one that did: what was not seen would not be
+/// locked any longer, and the report would say that all is.
+#[test]
+fn a_round_that_does_not_see_everything_is_not_the_last_for_a_while() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    locked_job(moto.endpoint(), &first, 10);
+    let bucket = copied(&first);
+    let old = keys(&bucket);
+    let packs = || old.iter().filter(|key| key.contains("/packs/"));
+    old.iter().filter(|key| key.contains("/index/")).for_each(|key| spoil(&bucket, key));
+    let job = Job::on(moto.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 2, 10, 50_000).unwrap();
+    let told = job.run("object-lock --json").ended(3);
+    assert!(told.out.contains("\"all_seen\":false"), "{told:?}");
+    assert!(!told.out.contains("locked_until"), "{told:?}");
+    let told = job.run("object-lock").ended(3);
+    assert!(told.out.contains("is not known") && !told.out.contains("locked until"), "{told:?}");
+    assert!(packs().all(|key| locked_days(&bucket, key).is_none()));
+
+    // Nothing was remembered: once everything can be seen again, the next backup locks it.
+    job.expect(3, "backup @/source --host h");
+    job.expect(0, "repair undelete").silent();
+    assert!(packs().all(|key| locked_days(&bucket, key).is_none()));
+    job.expect(0, "backup @/source --host h").silent();
+    for key in packs() {
+        let days = locked_days(&bucket, key);
+        assert!(days.is_some_and(|days| days > 14.9), "{key}: {days:?}");
+    }
+}
+
+/// Catches some objects whose locks cannot be extended, and that keep all others from being locked at every
+/// round.
+#[test]
+fn some_locks_that_cannot_be_extended_do_not_stop_the_others() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    let job = locked_job(moto.endpoint(), &first, 10);
+    for number in 0..12 {
+        write_tree(&job.place.path("source"), 10 + number, 1, 5000).unwrap();
+        job.expect(0, "backup @/source --host h").silent();
+    }
+    let bucket = copied(&first);
+    let (good, bad): (Vec<_>, Vec<_>) = keys(&bucket)
+        .into_iter()
+        .partition(|key| key.contains("/packs/") || key.contains("/snapshots/"));
+    assert!(bad.len() > 12 && good.len() > 24, "{bad:?} {good:?}");
+    let proxy = Proxy::before(moto.endpoint());
+    let job = Job::on(&proxy.endpoint(), &bucket);
+    let is_bad = |seen: &Seen| !seen.path.contains("/packs/") && !seen.path.contains("/snapshots/");
+    proxy.add(Rule::new(Fault::denied()).method("PUT").query("retention").when(is_bad));
+    let told = job.run("object-lock --s3-connections 2 --json").ended(3);
+    assert_eq!(figure(&told, "objects_failed"), bad.len() as u64, "{told:?}");
+    assert_eq!(figure(&told, "objects_extended"), good.len() as u64, "{told:?}");
+    assert!(good.iter().all(|key| locked_days(&bucket, key).is_some()));
+    let told = job.run("object-lock").ended(3).out;
+    let failed = format!("{} of them not locked for long enough", bad.len());
+    assert!(told.contains(&failed), "{told}");
+}
+
+/// Catches a lock that changes its mode when it is extended: `compliance` for `governance` could never be
+/// taken back, and the other way round is refused.
+#[test]
+fn extended_locks_keep_their_mode() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    locked_job(moto.endpoint(), &first, 10);
+    let bucket = copied(&first);
+    let pack = keys(&bucket).into_iter().find(|key| key.contains("/packs/")).unwrap();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    let body = format!(
+        "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>COMPLIANCE</Mode>\
+         <RetainUntilDate>{}</RetainUntilDate></Retention>",
+        until.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
+    let target = format!("/{bucket}/{pack}?retention");
+    assert_eq!(ask(moto.endpoint(), "PUT", &target, "", &body).0, 200);
+    let job = Job::on(moto.endpoint(), &bucket);
+    job.expect(0, "object-lock").silent();
+    for key in keys(&bucket) {
+        let (_, head) = ask(moto.endpoint(), "HEAD", &format!("/{bucket}/{key}"), "", "");
+        let mode = if key == pack { "COMPLIANCE" } else { "GOVERNANCE" };
+        assert!(head.contains(&format!("x-amz-object-lock-mode: {mode}")), "{key}: {head}");
+        assert!(locked_days(&bucket, &key).is_some_and(|days| days > 14.9), "{key}");
+    }
+}
+
+/// Catches a pack of manifests that is hidden and told as many chunks, without its name.
+#[test]
+fn hidden_packs_are_named_once() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = locked_job(moto.endpoint(), &bucket, 10);
+    for number in 0..3 {
+        write_tree(&job.place.path("source"), 10 + number, 1, 5000).unwrap();
+        job.expect(0, "backup @/source --host h").silent();
+    }
+    let all = keys(&bucket);
+    let packs: Vec<_> = all.iter().filter(|key| key.contains("/packs/")).collect();
+    packs.iter().for_each(|key| delete(&bucket, key));
+    let told = job.run("object-lock --no-cache").ended(3);
+    assert!(told.out.contains("until when all is locked is not known"), "{told:?}");
+    assert!(told.err.contains("missing-object") && told.err.contains("packs/"), "{told:?}");
+    assert!(!told.err.contains("missing-chunk"), "{told:?}");
+    for key in packs {
+        let name = key.strip_prefix(PREFIX).unwrap();
+        let lines = told.err.matches(&format!("missing-object: {name}")).count();
+        assert!(lines <= 1, "{name}: {told:?}");
+    }
+    job.expect(0, "repair undelete").silent();
+    job.expect(0, "object-lock").silent();
 }

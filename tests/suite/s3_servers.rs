@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use colvault_engine::backend::{Backend, Key, S3Backend};
+use colvault_engine::backend::{Backend, Key, Retention, S3Backend};
 use colvault_engine::format::config::ObjectLockMode;
 use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::testing::trees::write_tree;
@@ -214,13 +214,14 @@ fn locked_objects_stay() {
     backend.set_lock(Some((ObjectLockMode::Governance, 2)));
     let key = Key::Pack(PackId([1; 32]));
     backend.put_new(&key, &[b"pack"]).unwrap();
-    let first = backend.locked_until(&key).unwrap().unwrap();
-    let later = first + std::time::Duration::from_secs(86_400);
-    backend.extend_lock(&key, later).unwrap();
-    assert!(backend.locked_until(&key).unwrap().unwrap() > first);
+    let first = backend.retention(&key).unwrap().unwrap();
+    assert_eq!(first.mode, Some(ObjectLockMode::Governance));
+    let until = first.until + std::time::Duration::from_secs(86_400);
+    backend.extend_lock(&key, Retention { until, ..first }).unwrap();
+    assert!(backend.retention(&key).unwrap().unwrap().until > first.until);
     let lease = Key::Lease(SessionId([1; 16]));
     backend.put_new(&lease, &[b"lease"]).unwrap();
-    assert_eq!(backend.locked_until(&lease).unwrap(), None);
+    assert_eq!(backend.retention(&lease).unwrap(), None);
 }
 
 /// Catches locks that are promised where the bucket knows none.

@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use super::local::{too_long, too_short};
-use super::{Backend, Key, Listed, Space};
+use super::{Backend, Key, Listed, Retention, Space};
 use crate::error::{ErrorKind, Result};
 use crate::format::config::{CreateOnlyFact, ObjectLockMode};
 use crate::id::{SessionId, random};
@@ -274,12 +273,14 @@ impl Backend for S3Backend {
         Ok(())
     }
 
-    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.client.locked_until(&key.to_string())
+    fn retention(&self, key: &Key) -> Result<Option<Retention>> {
+        let found = self.client.retention(&key.to_string())?;
+        Ok(found.map(|(until, mode)| Retention { until, mode }))
     }
 
-    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        let mode = self.lock().map_or(ObjectLockMode::Governance, |(mode, _)| mode);
-        self.client.extend_lock(&key.to_string(), mode, until)
+    fn extend_lock(&self, key: &Key, retention: Retention) -> Result<()> {
+        let usual = || self.lock().map_or(ObjectLockMode::Governance, |(mode, _)| mode);
+        let mode = retention.mode.unwrap_or_else(usual);
+        self.client.extend_lock(&key.to_string(), mode, retention.until)
     }
 }

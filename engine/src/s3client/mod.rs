@@ -231,9 +231,9 @@ impl Client {
         self.wait(self.asker.head_of_version(name, version, length))
     }
 
-    /// Returns until when an object may not be deleted.
-    pub fn locked_until(&self, name: &str) -> Result<Option<SystemTime>> {
-        self.wait(self.asker.locked_until(name))
+    /// Returns until when an object may not be deleted, and the mode where the store tells one.
+    pub fn retention(&self, name: &str) -> Result<Option<(SystemTime, Option<ObjectLockMode>)>> {
+        self.wait(self.asker.retention(name))
     }
 
     /// Locks an object until `until`, which is not before the time it is locked to.

@@ -24,7 +24,9 @@ struct LockSummary<'a> {
     objects_needed: u64,
     objects_extended: u64,
     objects_failed: u64,
-    /// Until when all that are needed are locked.
+    /// Whether everything that snapshots need could be seen.
+    all_seen: bool,
+    /// Until when all that are needed are locked; not there where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     locked_until: Option<String>,
     unneeded: Vec<UnneededLine>,
@@ -89,6 +91,7 @@ impl Json {
             objects_needed: report.needed,
             objects_extended: report.extended,
             objects_failed: report.failed,
+            all_seen: report.all_seen,
             locked_until: until.map(|until| utc_time(until.as_secs() as i64, 0)),
             unneeded: unneeded.collect(),
             findings: &locked.findings.counts,

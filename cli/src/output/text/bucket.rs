@@ -6,9 +6,7 @@ use super::super::Locked;
 #[cfg(feature = "s3")]
 use super::super::Undeleted;
 use super::Text;
-#[cfg(feature = "s3")]
-use crate::units::count;
-use crate::units::{bytes, counted, local_time, utc_time};
+use crate::units::{bytes, count, counted, local_time, utc_time};
 
 impl Text {
     pub(super) fn show_locked(&self, locked: &Locked<'_>) {
@@ -25,6 +23,13 @@ impl Text {
             Some(until) => {
                 let until = local_time(&utc_time(since_1970(until).as_secs() as i64, 0));
                 format!("  needed by snapshots: {needed}, locked until {until} or longer")
+            }
+            None if !report.all_seen => format!(
+                "  needed by snapshots: {needed} and what could not be seen: until when all is locked is not known"
+            ),
+            None if report.failed > 0 => {
+                let failed = count(report.failed);
+                format!("  needed by snapshots: {needed}, {failed} of them not locked for long enough")
             }
             None => format!("  needed by snapshots: {needed}, some of them not locked"),
         });
