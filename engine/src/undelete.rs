@@ -18,6 +18,7 @@ use crate::format::{
 use crate::id::{RepositoryId, hash_stored};
 use crate::progress::{Cancel, Event, Observer};
 use crate::repository::{CONFIG_BYTES_MAX, config_of};
+use crate::s3client::Versioning;
 
 /// The longest pack: filled to 1 GiB at most, with a last chunk and a trailer.
 const PACK_BYTES_MAX: u64 = (1 << 30) + (256 << 20);
@@ -51,6 +52,8 @@ pub struct UndeleteOptions {
 /// What was found and done.
 #[derive(Clone, Debug, Default)]
 pub struct UndeleteReport {
+    /// Whether the bucket keeps versions.
+    pub versioning: Versioning,
     /// Objects that were deleted and are there again, or would be.
     pub undeleted: u64,
     /// Objects that were replaced, and whose first version was put again, or would be.
@@ -70,7 +73,7 @@ pub struct UndeleteReport {
 /// object that comes back.
 ///
 /// An object that cannot be brought back is a finding. Fails with `Unsupported` where the store has no
-/// versions, with `Refused` where there were several repositories and none is chosen, with the store's error
+/// versions, with `NoRepository` where no version of a config is, with `Refused` where there were several repositories and none is chosen, with the store's error
 /// when a deletion cannot be undone, and when it is stopped.
 pub fn undelete(
     backend: &S3Backend,
@@ -80,6 +83,12 @@ pub fn undelete(
     observer: &dyn Observer,
 ) -> Result<UndeleteReport> {
     observer.event(Event::Stage("versions"));
+    let versioning = backend.versioning()?;
+    let hidden = backend.hidden()?;
+    if versioning == Versioning::Never && hidden.is_empty() {
+        let problem = "a bucket that keeps versions expected, this one never kept any";
+        return Err(Error::new(ErrorKind::Unsupported, backend.location(), problem));
+    }
     let configs = configs(backend)?;
     let chosen = choose(backend, &configs, options.repository)?;
     if let Some(config) = chosen.and_then(|chosen| chosen.config.as_ref()) {
@@ -88,8 +97,7 @@ pub fn undelete(
     // Where there was only one repository, everything is its own.
     let only = options.repository.or(chosen.map(|chosen| chosen.repository));
     let only = only.filter(|_| configs.len() > 1 || options.repository.is_some());
-    let hidden = backend.hidden()?;
-    let report = UndeleteReport::default();
+    let report = UndeleteReport { versioning, ..UndeleteReport::default() };
     let mut run = Run { backend, options, only, each, observer, report };
     // What says what the repository is comes first, then packs before what names them: whatever ends
     // this early, no snapshot lacks more than before.
@@ -136,10 +144,16 @@ fn readable(versions: &[String]) -> impl Iterator<Item = &String> {
     versions.iter().take(VERSIONS_READ_MAX).chain(latest)
 }
 
-/// Returns the first config of each repository that has one among the versions.
+/// Returns the first config of each repository that has one among the versions. Fails with `NoRepository`
+/// when there never was a config, or nothing is left of any.
 fn configs(backend: &S3Backend) -> Result<Vec<Found>> {
+    let versions = backend.versions(&Key::Config)?;
+    if versions.is_empty() {
+        let problem = "no repository there: no version of a config object is";
+        return Err(Error::new(ErrorKind::NoRepository, backend.location(), problem));
+    }
     let mut configs: Vec<Found> = Vec::new();
-    for version in readable(&backend.versions(&Key::Config)?) {
+    for version in readable(&versions) {
         let bytes = match backend.get_version(&Key::Config, version, CONFIG_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if is_lost(&error) => continue,

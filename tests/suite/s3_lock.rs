@@ -13,8 +13,10 @@ use colvault_engine::spill::{BUFFER_BYTES_DEFAULT, SpillPlace};
 use colvault_engine::testing::trees::write_tree;
 
 use crate::support::compare::{self, Leave, assert_equal};
+use crate::support::program::listing;
 use crate::support::s3::{
-    Fault, Job, Made, Moto, PREFIX, Proxy, Rule, Seen, ask, between, counted, figure, options,
+    Bucket, Fault, Job, Made, Moto, PREFIX, Proxy, Rule, Seen, ask, between, counted, figure,
+    options,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +49,18 @@ fn delete(bucket: &str, key: &str) {
 fn spoil(bucket: &str, key: &str) {
     let target = format!("/{bucket}/{key}");
     assert_eq!(ask(Moto::server().endpoint(), "PUT", &target, "", "rubbish").0, 200, "{key}");
+}
+
+/// Deletes all versions of an object, but no marks of its deletion.
+fn destroy(bucket: &str, key: &str) {
+    let endpoint = Moto::server().endpoint();
+    let target = format!("/{bucket}?versions&prefix={key}");
+    let (_, versions) = ask(endpoint, "GET", &target, "", "");
+    for version in between(&versions, "<Version>", "</Version>") {
+        let id = between(version, "<VersionId>", "</VersionId>")[0];
+        let target = format!("/{bucket}/{key}?versionId={id}");
+        assert_eq!(ask(endpoint, "DELETE", &target, "", "").0, 204);
+    }
 }
 
 /// A job with a repository that locks for so many days, and a backup in it.
@@ -235,13 +249,7 @@ fn what_was_deleted_or_replaced_comes_back() {
     // With all its versions gone, an object is lost, and that is told.
     let pack = all.iter().find(|key| key.contains("/packs/")).unwrap();
     delete(&bucket, pack);
-    let target = format!("/{bucket}?versions&prefix={pack}");
-    let (_, versions) = ask(moto.endpoint(), "GET", &target, "", "");
-    for version in between(&versions, "<Version>", "</Version>") {
-        let id = between(version, "<VersionId>", "</VersionId>")[0];
-        let target = format!("/{bucket}/{pack}?versionId={id}");
-        assert_eq!(ask(moto.endpoint(), "DELETE", &target, "", "").0, 204);
-    }
+    destroy(&bucket, pack);
     let told = job.run("repair undelete").ended(3);
     assert!(told.err.contains("nothing is left of it"), "{told:?}");
 }
@@ -333,11 +341,15 @@ fn a_round_that_does_not_see_everything_is_not_the_last_for_a_while() {
     assert!(told.out.contains("is not known") && !told.out.contains("locked until"), "{told:?}");
     assert!(packs().all(|key| locked_days(&bucket, key).is_none()));
 
-    // Nothing was remembered: once everything can be seen again, the next backup locks it.
-    job.expect(3, "backup @/source --host h");
+    // Nothing is remembered: once everything can be seen again, the next backup locks it.
+    let is_remembered = || {
+        let all = listing(&job.place.path("cache"));
+        all.iter().any(|(path, ..)| path.ends_with("locks.json"))
+    };
+    assert!(!is_remembered());
     job.expect(0, "repair undelete").silent();
-    assert!(packs().all(|key| locked_days(&bucket, key).is_none()));
     job.expect(0, "backup @/source --host h").silent();
+    assert!(is_remembered());
     for key in packs() {
         let days = locked_days(&bucket, key);
         assert!(days.is_some_and(|days| days > 14.9), "{key}: {days:?}");
@@ -369,7 +381,7 @@ fn some_locks_that_cannot_be_extended_do_not_stop_the_others() {
     assert_eq!(figure(&told, "objects_extended"), good.len() as u64, "{told:?}");
     assert!(good.iter().all(|key| locked_days(&bucket, key).is_some()));
     let told = job.run("object-lock").ended(3).out;
-    let failed = format!("{} of them not locked for long enough", bad.len());
+    let failed = format!("the locks of {} were not extended", bad.len());
     assert!(told.contains(&failed), "{told}");
 }
 
@@ -424,4 +436,60 @@ fn hidden_packs_are_named_once() {
     }
     job.expect(0, "repair undelete").silent();
     job.expect(0, "object-lock").silent();
+}
+
+/// Catches a word of comfort where nothing can be known: in a bucket that keeps no versions, below a prefix
+/// with nothing in it, of objects that are gone with all their versions.
+#[test]
+fn an_undelete_that_cannot_see_anything_says_so() {
+    let moto = Moto::server();
+    let plain = Job::on(moto.endpoint(), &moto.bucket(Made::Plain));
+    plain.init();
+    let told = plain.run("repair undelete").ended(13);
+    assert!(told.err.contains("never kept any"), "{told:?}");
+    let store = Bucket::new();
+    let unversioned = Job::with(&store);
+    unversioned.init();
+    unversioned.expect(13, "repair undelete");
+    let bucket = moto.bucket(Made::Versioned);
+    let proxy = Proxy::before(moto.endpoint());
+    let job = Job::on(&proxy.endpoint(), &bucket);
+    let told = job.run("repair undelete").ended(10);
+    assert!(told.err.contains("no version of a config"), "{told:?}");
+    assert!(told.err.contains("correct the bucket or the prefix"), "{told:?}");
+
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.init_and_back_up();
+    let pack = keys(&bucket).into_iter().find(|key| key.contains("/packs/")).unwrap();
+    destroy(&bucket, &pack);
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("leaves no trace") && told.contains("next: colvault check,"), "{told}");
+    proxy.add(Rule::new(Fault::denied()).method("GET").query("versioning"));
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("s3:GetBucketVersioning"), "{told}");
+    proxy.clear();
+    let body = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                <Status>Suspended</Status></VersioningConfiguration>";
+    let target = format!("/{bucket}?versioning");
+    assert_eq!(ask(moto.endpoint(), "PUT", &target, "", body).0, 200);
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("does not keep versions at present"), "{told}");
+    let told = job.expect(0, "repair undelete --json").out;
+    assert!(told.contains("\"versioning\":\"suspended\""), "{told}");
+}
+
+/// Catches doomed packs that come back as doomed: no backup would use them ever again.
+#[test]
+fn what_was_doomed_stays_deleted() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Versioned);
+    let job = Job::on(moto.endpoint(), &bucket);
+    job.init();
+    let key = format!("{PREFIX}doomed/{}", "1".repeat(32));
+    spoil(&bucket, &key);
+    assert!(keys(&bucket).contains(&key));
+    delete(&bucket, &key);
+    let done = job.expect(0, "repair undelete --json");
+    assert_eq!(figure(&done, "objects_undeleted"), 0);
+    assert!(!keys(&bucket).contains(&key));
 }

@@ -68,6 +68,10 @@ mod bucket {
     use crate::output::Undeleted;
     use crate::store::Store;
 
+    /// Said where no config is left.
+    const NO_CONFIG: &str = "correct the bucket or the prefix; where all versions of a config were deleted, put a copy of it there and \
+         run this once more";
+
     /// Said where there were several repositories.
     const CHOOSE: &str = "say whose objects are to come back: --repository-id ID; with another than the present one its \
          config comes back in the place of the present one";
@@ -89,8 +93,12 @@ mod bucket {
         let report =
             bring_back(backend, &options, &apply, &mut each, &watch).map_err(
                 |error| match error.kind() {
-                    ErrorKind::Unsupported => Failure::from(error)
-                        .with_hint("this store keeps no versions: what was deleted is gone"),
+                    ErrorKind::Unsupported => Failure::from(error).with_hint(
+                        "what was deleted is gone; colvault check tells what is missing",
+                    ),
+                    ErrorKind::NoRepository if error.problem().contains("config") => {
+                        Failure::from(error).with_hint(NO_CONFIG)
+                    }
                     ErrorKind::Refused if error.object() == backend.location() => {
                         Failure::from(error).with_hint(CHOOSE)
                     }

@@ -13,7 +13,9 @@ use super::{Backend, Key, Listed, Retention, Space};
 use crate::error::{ErrorKind, Result};
 use crate::format::config::{CreateOnlyFact, ObjectLockMode};
 use crate::id::{SessionId, random};
-use crate::s3client::{BucketLock, Client, Content, Creation, S3Options, days_from_now};
+use crate::s3client::{
+    BucketLock, Client, Content, Creation, S3Options, Versioning, days_from_now,
+};
 use crate::traffic::Traffic;
 
 /// Objects of no meaning, for finding out what a store does.
@@ -103,8 +105,8 @@ impl S3Backend {
         self.client.set_parts_above(bytes);
     }
 
-    /// Returns the objects of a repository, but leases, that a read does not find, or not as they were
-    /// made, in a bucket that keeps versions. Memory grows with their number.
+    /// Returns the objects of a repository that a read does not find, or not as they were made, in a bucket
+    /// that keeps versions: but leases and what is doomed, which are deleted in the course of things. Memory grows with their number.
     ///
     /// Fails with `Unsupported` where the store has no versions.
     pub fn hidden(&self) -> Result<Vec<(Key, Hidden)>> {
@@ -119,7 +121,8 @@ impl S3Backend {
         let mut seen: BTreeMap<Key, Seen> = BTreeMap::new();
         self.client.list_versions("", &mut |version| {
             let key = Key::parse(&version.name);
-            let Some(key) = key.filter(|key| !matches!(key, Key::Lease(_))) else { return Ok(()) };
+            let is_kept = |key: &Key| !matches!(key, Key::Lease(_) | Key::Doomed(_));
+            let Some(key) = key.filter(is_kept) else { return Ok(()) };
             if version.is_latest && !version.is_deletion {
                 return Ok(());
             }
@@ -158,6 +161,11 @@ impl S3Backend {
             ..self.creation(key, self.client.options().class.as_deref())
         };
         self.client.put_new(&key.to_string(), &[bytes], &creation)
+    }
+
+    /// Returns whether the bucket keeps versions.
+    pub fn versioning(&self) -> Result<Versioning> {
+        self.client.versioning()
     }
 
     /// Returns the versions of an object, in a bucket that keeps them, from the first to the latest:

@@ -47,7 +47,7 @@ pub use options::{
 };
 pub use put::Creation;
 use request::{Asker, Line};
-pub use versions::Version;
+pub use versions::{Version, Versioning};
 
 /// Threads that run connections: they move bytes and do not compute.
 const THREADS: usize = 2;
@@ -214,6 +214,11 @@ impl Client {
     /// Deletes one version of an object; a deletion is undone so.
     pub fn delete_version(&self, name: &str, version: &str) -> Result<()> {
         self.wait(self.asker.delete_version(name, version))
+    }
+
+    /// Returns whether the bucket keeps versions.
+    pub fn versioning(&self) -> Result<Versioning> {
+        self.wait(self.asker.versioning())
     }
 
     /// Returns the versions of an object from the first to the latest, without deletions.

@@ -1,6 +1,6 @@
 //! Versions of objects: what was deleted or replaced in a bucket that keeps them.
 
-use aws_sdk_s3::types::EncodingType;
+use aws_sdk_s3::types::{BucketVersioningStatus, EncodingType};
 
 use super::action::Action;
 use super::customer_key;
@@ -8,7 +8,7 @@ use super::get::Read;
 use super::list::{Cursor, PAGE, decode};
 use super::put::with_customer_key;
 use super::request::{Asker, failed};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 
 /// A version of an object, or the mark of its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,32 @@ pub struct Version {
     pub is_deletion: bool,
 }
 
+/// Whether a bucket keeps versions of its objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Versioning {
+    /// It does.
+    #[default]
+    Enabled,
+    /// It did, and does not at present.
+    Suspended,
+    /// It never did.
+    Never,
+    /// The store does not say: why not.
+    Unknown(String),
+}
+
+impl Versioning {
+    /// The word for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Versioning::Enabled => "enabled",
+            Versioning::Suspended => "suspended",
+            Versioning::Never => "never",
+            Versioning::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// A page of versions.
 pub(super) struct VersionPage {
     /// Of each name, from the latest to the oldest; deletions after everything else.
@@ -32,6 +58,33 @@ pub(super) struct VersionPage {
 }
 
 impl Asker {
+    /// Returns whether the bucket keeps versions, as far as the store says so to who asks.
+    pub(super) async fn versioning(&self) -> Result<Versioning> {
+        let outcome = self.ask(Action::GetVersioning, async |_| {
+            let request = self.s3.get_bucket_versioning().bucket(&self.options.bucket);
+            Box::pin(request.send()).await.map_err(failed)
+        });
+        match outcome.await.result {
+            Ok(answer) => Ok(match answer.status {
+                Some(BucketVersioningStatus::Enabled) => Versioning::Enabled,
+                Some(BucketVersioningStatus::Suspended) => Versioning::Suspended,
+                None => Versioning::Never,
+                Some(other) => Versioning::Unknown(format!("the store says {:?}", other.as_str())),
+            }),
+            // It is refused, or not answered as it should be: to know it is not needed.
+            Err(failure) => {
+                let is_answered = failure.answer().is_some();
+                let error = self.error(Action::GetVersioning, "", &failure);
+                match error.kind() {
+                    ErrorKind::Unsupported => {}
+                    ErrorKind::Io if is_answered => {}
+                    _ => return Err(error),
+                }
+                Ok(Versioning::Unknown(error.problem().to_owned()))
+            }
+        }
+    }
+
     /// Returns a page of the versions of objects whose names begin with `start`.
     pub(super) async fn version_page(&self, start: &str, cursor: &Cursor) -> Result<VersionPage> {
         let prefix = self.key(start);

@@ -63,6 +63,8 @@ struct UndeleteSummary<'a> {
     message_type: &'static str,
     repository: &'a str,
     dry_run: bool,
+    /// Whether the bucket keeps versions: `enabled`, `suspended`, `unknown`.
+    versioning: &'static str,
     objects_undeleted: u64,
     objects_put_again: u64,
     objects_unchanged: u64,
@@ -112,6 +114,7 @@ impl Json {
             message_type: "summary",
             repository: undeleted.location,
             dry_run: undeleted.dry_run,
+            versioning: report.versioning.name(),
             objects_undeleted: report.undeleted,
             objects_put_again: report.put_again,
             objects_unchanged: report.unchanged,

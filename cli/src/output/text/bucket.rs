@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "s3")]
+use colvault_engine::s3client::Versioning;
+
 use super::super::Locked;
 #[cfg(feature = "s3")]
 use super::super::Undeleted;
@@ -29,7 +32,7 @@ impl Text {
             ),
             None if report.failed > 0 => {
                 let failed = count(report.failed);
-                format!("  needed by snapshots: {needed}, {failed} of them not locked for long enough")
+                format!("  needed by snapshots: {needed}; the locks of {failed} were not extended")
             }
             None => format!("  needed by snapshots: {needed}, some of them not locked"),
         });
@@ -58,9 +61,19 @@ impl Text {
         let would = if undeleted.dry_run { "would be " } else { "" };
         if report.undeleted + report.put_again + report.gone == 0 && report.findings.is_empty() {
             self.say(format!(
-                "{}: nothing was deleted or replaced, as far as the bucket keeps versions",
+                "{}: nothing to bring back: as its versions tell, nothing was deleted or replaced",
                 undeleted.location
             ));
+            self.say("  an object that was deleted with all its versions leaves no trace here");
+        }
+        match &report.versioning {
+            Versioning::Suspended => self.say(
+                "  the bucket does not keep versions at present: what was deleted or replaced since is gone",
+            ),
+            Versioning::Unknown(why) => {
+                self.say(format!("  whether the bucket keeps versions is not known: {why}"));
+            }
+            Versioning::Enabled | Versioning::Never => {}
         }
         let objects = |number| counted(number, "object", "objects");
         if report.undeleted > 0 {
@@ -79,12 +92,11 @@ impl Text {
         }
         self.asked(undeleted.traffic.as_ref());
         self.findings(undeleted.findings);
-        if report.undeleted + report.put_again > 0 {
-            self.say(match undeleted.dry_run {
-                true => "dry run: nothing was changed",
-                false => "next: colvault check --read-data",
-            });
-        }
+        self.say(match (report.undeleted + report.put_again > 0, undeleted.dry_run) {
+            (true, true) => "dry run: nothing was changed",
+            (true, false) => "next: colvault check --read-data",
+            (false, _) => "next: colvault check, which tells whether anything is missing",
+        });
     }
 }
 
