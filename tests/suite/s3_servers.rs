@@ -233,3 +233,33 @@ fn locks_are_refused_where_the_bucket_has_none() {
     assert!(told.code != Some(0) && told.err.contains("object lock"), "{told:?}");
     job.expect(10, "snapshots");
 }
+
+/// Catches a mode that is asked for and dropped, a repository that locks nothing where its owner thinks it
+/// does, and a default of the bucket that is taken without a word.
+#[test]
+fn init_says_what_is_locked_and_why() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = Job::on(moto.endpoint(), &bucket);
+    let told = job.run("init --encryption none --object-lock-mode compliance").ended(2);
+    assert!(told.err.contains("--object-lock DAYS"), "{told:?}");
+    let told = job.init();
+    assert!(told.err.contains("will lock nothing"), "{told:?}");
+    assert!(told.err.contains("cannot be added later"), "{told:?}");
+
+    let bucket = moto.bucket(Made::Lockable);
+    let body = "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                <ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+                <Mode>COMPLIANCE</Mode><Days>7</Days></DefaultRetention></Rule>\
+                </ObjectLockConfiguration>";
+    let target = format!("/{bucket}?object-lock");
+    assert_eq!(ask(moto.endpoint(), "PUT", &target, "", body).0, 200);
+    let job = Job::on(moto.endpoint(), &bucket);
+    let told = job.init().silent();
+    assert!(told.out.contains("7 days") && told.out.contains("mode compliance"), "{told:?}");
+    assert!(told.out.contains("default retention, taken over"), "{told:?}");
+
+    let job = Job::on(moto.endpoint(), &moto.bucket(Made::Lockable));
+    let told = job.expect(0, "init --encryption none --object-lock 3").silent();
+    assert!(!told.out.contains("default retention"), "{told:?}");
+}

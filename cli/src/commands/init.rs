@@ -14,7 +14,7 @@ use crate::output::Created;
 use crate::process;
 use crate::settings::Location;
 use crate::source::SlotsAs;
-use crate::store::Store;
+use crate::store::{Locking, Store};
 
 /// Create a repository in a directory that is empty or not there yet, or in a bucket
 #[derive(Debug, clap::Args)]
@@ -53,11 +53,12 @@ pub struct InitArgs {
     encryption: Option<EncryptionAs>,
 
     /// Lock what snapshots need in the bucket against being deleted or replaced, for so many days from
-    /// each backup on; the bucket has to have object lock. Without this, as the bucket does by itself
+    /// each backup on; the bucket has to have object lock. Without this, as the bucket does by default.
+    /// Cannot be added later
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     object_lock: Option<u32>,
 
-    /// Who may delete locked objects all the same [default: governance]
+    /// Who may delete locked objects all the same, with --object-lock [default: governance]
     #[arg(long, value_name = "MODE")]
     object_lock_mode: Option<LockModeAs>,
 }
@@ -93,6 +94,11 @@ const NOT_CREATE_ONLY: &str = "this store replaces an object where a new one of 
      at once could both succeed: do not revoke sessions or prune while a backup may run. The \
      repository's config remembers that";
 
+/// Said where a bucket could lock and is not to.
+const NOT_LOCKED: &str = "this bucket has object lock, and this repository will lock nothing: there is no --object-lock DAYS, and no \
+     default retention of the bucket. That cannot be added later: if locks are wanted, init again with --object-lock, below \
+     another prefix";
+
 /// Creates a repository.
 pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let usual = CutterParameters::default();
@@ -121,10 +127,14 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let location = context.settings.repository()?;
     args.refuse_unsaid(&location)?;
     let store = Store::create(&location, context.settings)?;
-    options.store.object_lock = store.lock(options.store.object_lock)?;
+    let locking = store.lock(options.store.object_lock)?;
+    options.store.object_lock = locking.lock();
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {
         context.output.event(Event::Warning(NOT_CREATE_ONLY));
+    }
+    if locking == Locking::NotUsed {
+        context.output.event(Event::Warning(NOT_LOCKED));
     }
     store.apply(&options.store);
     let backend = store.backend();
@@ -134,6 +144,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         location: &location.shown(),
         is_bucket: matches!(location, Location::Bucket(_)),
         config: &config,
+        is_default_lock: matches!(locking, Locking::ByDefault(_)),
         traffic: backend.traffic(),
     });
     Ok(Exit::Done)
@@ -142,6 +153,12 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 impl InitArgs {
     /// Fails where a repository is not to be made without a word from the user, or cannot be as asked.
     fn refuse_unsaid(&self, location: &Location) -> Result<(), Failure> {
+        if self.object_lock_mode.is_some() && self.object_lock.is_none() {
+            let problem = "--object-lock-mode says who may lift locks, and nothing says for how long objects are locked";
+            return Err(Failure::usage(problem).with_hint(
+                "give --object-lock DAYS, too; without both, objects are locked as the bucket does by default",
+            ));
+        }
         match location {
             Location::Directory(_) if self.object_lock.is_some() => {
                 Err(Failure::usage("--object-lock needs a bucket")
