@@ -25,8 +25,8 @@ const NO_BUCKET: &str = "correct the name, or make the bucket with the store's o
      mc mb STORE/BUCKET (docs/S3.md 2)";
 
 /// Said where there is a bucket and nothing in it.
-const NOT_CREATED: &str = "create one there: colvault -r REPOSITORY init --encryption none; or, if one was deleted from a \
-     bucket that keeps versions: colvault -r REPOSITORY repair undelete";
+const NOT_CREATED: &str = "if one was deleted from a bucket that keeps versions: colvault -r REPOSITORY repair undelete; if \
+     there never was one, create it: colvault -r REPOSITORY init --encryption none";
 
 /// Said where a repository has lost its config and is to be made anew.
 const CONFIG_GONE: &str = "config was deleted from it: colvault -r REPOSITORY repair undelete brings it back, where the bucket \
@@ -206,11 +206,11 @@ impl Store {
     /// Returns how objects are going to be locked: as asked, or as the bucket does it by itself.
     ///
     /// Fails with `Refused` when they are to be locked and the bucket cannot.
-    pub fn lock(&self, asked: Option<ObjectLock>) -> Result<Option<ObjectLock>, Failure> {
+    pub fn lock(&self, asked: Option<ObjectLock>) -> Result<Locking, Failure> {
         match self {
             Store::Directory(_) => {
                 let _ = asked;
-                Ok(None)
+                Ok(Locking::No)
             }
             #[cfg(feature = "s3")]
             Store::Bucket(backend) => lock_of(asked, backend.bucket_lock(), backend.location())
@@ -250,15 +250,41 @@ fn is_open(store: &str) -> bool {
     !is_loopback && host != "localhost"
 }
 
+/// How the objects of a new repository are locked, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locking {
+    /// As the user asked.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
+    Asked(ObjectLock),
+    /// As the bucket does by itself.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
+    ByDefault(ObjectLock),
+    /// Not at all, though the bucket could.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code))]
+    NotUsed,
+    /// Not at all.
+    No,
+}
+
+impl Locking {
+    /// Returns what the repository's config says.
+    pub fn lock(self) -> Option<ObjectLock> {
+        match self {
+            Locking::Asked(lock) | Locking::ByDefault(lock) => Some(lock),
+            Locking::NotUsed | Locking::No => None,
+        }
+    }
+}
+
 /// Decides how objects are locked, from what is asked for and what the bucket says of itself.
 #[cfg(feature = "s3")]
 fn lock_of(
     asked: Option<ObjectLock>,
     found: Result<BucketLock, Error>,
     location: String,
-) -> Result<Option<ObjectLock>, Error> {
+) -> Result<Locking, Error> {
     match (asked, found) {
-        (Some(lock), Ok(found)) if found.is_enabled => Ok(Some(lock)),
+        (Some(lock), Ok(found)) if found.is_enabled => Ok(Locking::Asked(lock)),
         // Some stores take the wish and do not fulfil it.
         (Some(_), Ok(_)) => {
             let problem = "a bucket with object lock expected, this one has none";
@@ -266,10 +292,11 @@ fn lock_of(
         }
         (Some(_), Err(error)) => Err(error),
         (None, Ok(BucketLock { is_enabled: true, default: Some((mode, days)) })) => {
-            Ok(Some(ObjectLock { mode, days }))
+            Ok(Locking::ByDefault(ObjectLock { mode, days }))
         }
+        (None, Ok(BucketLock { is_enabled: true, default: None })) => Ok(Locking::NotUsed),
         // Nobody asked, and who may not ask the bucket does not have to.
-        (None, _) => Ok(None),
+        (None, _) => Ok(Locking::No),
     }
 }
 
@@ -296,21 +323,22 @@ mod tests {
 
     #[test]
     fn objects_are_locked_as_asked_or_as_the_bucket_does() {
-        let asked = Some(ObjectLock { mode: ObjectLockMode::Compliance, days: 3 });
-        let by_itself = Some(ObjectLock { mode: ObjectLockMode::Governance, days: 30 });
+        let lock = ObjectLock { mode: ObjectLockMode::Compliance, days: 3 };
+        let asked = Some(lock);
+        let by_itself = ObjectLock { mode: ObjectLockMode::Governance, days: 30 };
         let default = Some((ObjectLockMode::Governance, 30));
         let none = BucketLock::default();
         let able = BucketLock { is_enabled: true, default: None };
         let locks = BucketLock { is_enabled: true, default };
         let of = |asked, found| lock_of(asked, Ok(found), "s3://b".into()).map_err(|e| e.kind());
-        assert_eq!(of(asked, able), Ok(asked));
-        assert_eq!(of(asked, locks), Ok(asked));
+        assert_eq!(of(asked, able), Ok(Locking::Asked(lock)));
+        assert_eq!(of(asked, locks), Ok(Locking::Asked(lock)));
         assert_eq!(of(asked, none), Err(ErrorKind::Refused));
-        assert_eq!(of(None, none), Ok(None));
-        assert_eq!(of(None, able), Ok(None));
-        assert_eq!(of(None, locks), Ok(by_itself));
+        assert_eq!(of(None, none), Ok(Locking::No));
+        assert_eq!(of(None, able), Ok(Locking::NotUsed));
+        assert_eq!(of(None, locks), Ok(Locking::ByDefault(by_itself)));
         let denied = || Err(Error::new(ErrorKind::Io, "x", "access denied"));
         assert!(lock_of(asked, denied(), "s3://b".into()).is_err());
-        assert_eq!(lock_of(None, denied(), "s3://b".into()).unwrap(), None);
+        assert_eq!(lock_of(None, denied(), "s3://b".into()).unwrap(), Locking::No);
     }
 }

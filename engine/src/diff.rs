@@ -218,6 +218,7 @@ pub fn diff(
         spill: &options.spill,
         cancel: &options.cancel,
         observer,
+        refers_to_missing: false,
         findings: Findings::default(),
     };
     let mut new = pairs.new_chunks(walk, [before, after], content.finish()?, &mut report)?;

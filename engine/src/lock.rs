@@ -7,8 +7,9 @@
 //! that time. A round asks the store for the lock of each object (a HEAD) and believes nothing else: objects
 //! that were copied, or put while the lock was not set, are found so.
 //!
-//! A round comes after the commit of a snapshot and never makes a backup fail. One that is interrupted, or
-//! could not extend everything, is not remembered, and the next backup begins another.
+//! A round comes after the commit of a snapshot and never makes a backup fail. One that is interrupted, that
+//! did not see everything, or could not extend everything, is not remembered, and the next backup begins
+//! another.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -17,13 +18,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Key, Space, for_each_read};
+use crate::backend::{Backend, Key, Retention, Space, for_each_read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::manifest::Entry;
 use crate::format::snapshot::Component;
-use crate::id::{PackId, RepositoryId};
+use crate::id::{PackId, RepositoryId, hash_stored, random};
 use crate::index::{IdPrefix, PlacedChunk};
 use crate::progress::{Cancel, Event, Observer};
 use crate::reach::{REFERENCE_LEN, Reached, Reference, Root, Visitor, Walk};
@@ -36,8 +37,12 @@ const DAY: u64 = 24 * 3600;
 /// Stores lock for no longer than a hundred years.
 const DAYS_MAX: u32 = 36_500;
 
-/// After so many locks that could not be extended the others are not tried: a permission is missing.
-const FAILURES_MAX: u64 = 10;
+/// After so many locks that could not be extended, and none that could, the others are not tried: a
+/// permission is missing.
+const FAILURES_MAX: u64 = 100;
+
+/// So many of them are named.
+const FAILURES_NAMED_MAX: usize = 10;
 
 /// Returns for how many days a new object is locked where so many were asked for: longer by half, so that
 /// it need not be extended at once.
@@ -134,7 +139,10 @@ pub struct LockReport {
     pub extended: u64,
     /// Those whose locks should have been and were not.
     pub failed: u64,
-    /// Until when all that are needed are locked now; `None` when one is not locked at all.
+    /// Whether everything was seen that snapshots need: what cannot be read may need more than is known.
+    pub all_seen: bool,
+    /// Until when all that are needed are locked now; `None` when one is not locked at all, or that is not
+    /// known.
     pub locked_until: Option<SystemTime>,
     /// Packs in the index that no snapshot needs, by the day from which they may go, in seconds; 0 is now.
     pub unneeded: BTreeMap<u64, Unneeded>,
@@ -142,8 +150,15 @@ pub struct LockReport {
     pub findings: Findings,
 }
 
-/// Extends the locks of everything that snapshots need. `listing` has all snapshots of the repository and
-/// was read before the index was loaded.
+impl LockReport {
+    /// Whether everything that snapshots need was seen, and is locked for as long as it is to be.
+    pub fn is_done(&self) -> bool {
+        self.all_seen && self.failed == 0
+    }
+}
+
+/// Loads the index and extends the locks of everything that snapshots need. `listing` has all snapshots of
+/// the repository; the index that is loaded after it names all that they need.
 ///
 /// What cannot be extended or is not there is a finding. Fails when the index or temporary files cannot be
 /// read or written, and when it is stopped.
@@ -153,30 +168,66 @@ pub fn extend_locks(
     options: &LockOptions,
     observer: &dyn Observer,
 ) -> Result<LockReport> {
+    let index = repository.load_index(observer)?;
     let roots: Vec<Root<'_>> =
         listing.snapshots.iter().map(|named| Root { named, is_selected: true }).collect();
     observer.event(Event::Stage("manifests"));
-    let findings = Findings::default();
-    let (spill, cancel) = (&options.spill, &options.cancel);
-    let mut walk = Walk { repository, spill, cancel, observer, findings };
+    // What is not there is referred to, too: it is told by the name of its pack, once.
+    let mut walk = Walk {
+        repository,
+        spill: &options.spill,
+        cancel: &options.cancel,
+        observer: &ButMissing(observer),
+        refers_to_missing: true,
+        findings: Findings::default(),
+    };
     let references = walk.references(&roots, &mut Everything)?;
+    let (found, missing) = apart(walk.findings);
+    let seen = [&listing.findings, &index.findings, &found, &missing];
+    let all_seen = seen.iter().all(|findings| findings.is_empty());
+    let mut findings = index.findings;
+    findings.append(found);
     let mut round = Round {
         backend: repository.backend(),
         policy: LockPolicy::new(options.days),
         options,
         observer,
-        failures: AtomicU64::new(0),
-        report: LockReport { findings: walk.findings, ..LockReport::default() },
+        attempts: Attempts::default(),
+        report: LockReport { all_seen, findings, ..LockReport::default() },
     };
     let needed = round.needed_packs(repository, references)?;
     let mut keys = round.records(listing)?;
     keys.extend(needed.iter().map(|id| Key::Pack(*id)));
     observer.event(Event::Stage("locks"));
     round.extend(keys)?;
+    round.tell_missing(missing);
     if options.with_unneeded {
         round.tell_unneeded(repository, &needed)?;
     }
     Ok(round.report)
+}
+
+/// Hands on everything but chunks that are missing.
+struct ButMissing<'a>(&'a dyn Observer);
+
+impl Observer for ButMissing<'_> {
+    fn event(&self, event: Event<'_>) {
+        if !matches!(event, Event::Finding(finding) if finding.kind == FindingKind::MissingChunk) {
+            self.0.event(event);
+        }
+    }
+}
+
+/// Takes chunks that are missing out of findings.
+fn apart(mut findings: Findings) -> (Findings, Findings) {
+    let mut missing = Findings::default();
+    if let Some(count) = findings.counts.remove(&FindingKind::MissingChunk) {
+        missing.counts.insert(FindingKind::MissingChunk, count);
+    }
+    let listed = findings.listed.into_iter();
+    (missing.listed, findings.listed) =
+        listed.partition(|finding| finding.kind == FindingKind::MissingChunk);
+    (findings, missing)
 }
 
 /// All content counts the same.
@@ -250,12 +301,26 @@ enum Outcome {
     NotTried,
 }
 
+/// Locks that were to be extended.
+#[derive(Debug, Default)]
+struct Attempts {
+    failed: AtomicU64,
+    extended: AtomicU64,
+}
+
+impl Attempts {
+    fn is_hopeless(&self) -> bool {
+        self.extended.load(Ordering::Relaxed) == 0
+            && self.failed.load(Ordering::Relaxed) >= FAILURES_MAX
+    }
+}
+
 struct Round<'a> {
     backend: &'a dyn Backend,
     policy: LockPolicy,
     options: &'a LockOptions,
     observer: &'a dyn Observer,
-    failures: AtomicU64,
+    attempts: Attempts,
     report: LockReport,
 }
 
@@ -281,6 +346,7 @@ impl Round<'_> {
                 wanted.missing
             );
             self.find(FindingKind::MissingChunk, self.backend.location(), detail);
+            self.report.all_seen = false;
         }
         Ok(packs.into_iter().map(|pack| pack.id).collect())
     }
@@ -295,13 +361,16 @@ impl Round<'_> {
         Ok(keys)
     }
 
-    fn extend(&mut self, keys: Vec<Key>) -> Result<()> {
+    fn extend(&mut self, mut keys: Vec<Key>) -> Result<()> {
         self.report.needed = keys.len() as u64;
+        // In another order each time: some that cannot be extended do not always come before all others.
+        let nonce: [u8; 16] = random();
+        keys.sort_by_cached_key(|key| hash_stored(&[&nonce, key.to_string().as_bytes()]));
         let mut soonest = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::MAX / 4));
         let mut outcomes = Vec::new();
-        let (policy, options, failures) = (self.policy, self.options, &self.failures);
+        let (policy, options, attempts) = (self.policy, self.options, &self.attempts);
         let backend = self.backend;
-        let look = |key| look(backend, policy, options, failures, key);
+        let look = |key| look(backend, policy, options, attempts, key);
         for_each_read(backend, keys, look, |outcome| {
             options.cancel.check()?;
             self.observer.event(Event::Done { entries: 1, bytes: 0 });
@@ -316,20 +385,36 @@ impl Round<'_> {
             Ok(())
         })?;
         let not_tried = self.report.failed;
-        for (key, error) in outcomes {
-            let kind = match error.kind() {
-                ErrorKind::NotFound => FindingKind::MissingObject,
-                _ => FindingKind::LockNotExtended,
-            };
-            self.report.failed += 1;
+        self.report.failed += outcomes.len() as u64;
+        let is_missing = |(_, error): &(Key, Error)| matches!(error.kind(), ErrorKind::NotFound);
+        let (missing, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(is_missing);
+        for (key, error) in missing {
+            self.find(FindingKind::MissingObject, key.to_string(), error.to_string());
+        }
+        let kind = FindingKind::LockNotExtended;
+        for (key, error) in failed.iter().take(FAILURES_NAMED_MAX) {
             self.find(kind, key.to_string(), error.to_string());
         }
-        if not_tried > 0 {
-            let detail = format!("{not_tried} more objects were not tried after these");
-            self.find(FindingKind::LockNotExtended, self.backend.location(), detail);
+        let not_named = failed.len().saturating_sub(FAILURES_NAMED_MAX);
+        if not_named > 0 || not_tried > 0 {
+            let detail = format!(
+                "besides these, the locks of {not_named} objects could not be extended, and {not_tried} were not tried"
+            );
+            self.find(kind, self.backend.location(), detail);
         }
-        self.report.locked_until = soonest.filter(|_| self.report.failed == 0);
+        self.report.locked_until = soonest.filter(|_| self.report.is_done());
         Ok(())
+    }
+
+    /// Tells of chunks that are missing where that was not told by the names of their packs: they may have
+    /// been gone for a moment.
+    fn tell_missing(&mut self, missing: Findings) {
+        let kinds = [FindingKind::MissingObject, FindingKind::MissingChunk];
+        let is_told = kinds.iter().any(|kind| self.report.findings.count(*kind) > 0);
+        if !is_told {
+            missing.listed.iter().for_each(|finding| self.observer.event(Event::Finding(finding)));
+            self.report.findings.append(missing);
+        }
     }
 
     fn tell_unneeded(&mut self, repository: &Repository, needed: &HashSet<PackId>) -> Result<()> {
@@ -340,11 +425,11 @@ impl Round<'_> {
             }
         })?;
         let (backend, options) = (self.backend, self.options);
-        let read = |(id, bytes)| (bytes, backend.locked_until(&Key::Pack(id)));
+        let read = |(id, bytes)| (bytes, backend.retention(&Key::Pack(id)));
         for_each_read(backend, packs, read, |(bytes, until)| {
             options.cancel.check()?;
             let until = match until {
-                Ok(until) => until,
+                Ok(retention) => retention.map(|retention| retention.until),
                 // Gone already.
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(error),
@@ -367,26 +452,32 @@ fn look(
     backend: &dyn Backend,
     policy: LockPolicy,
     options: &LockOptions,
-    failures: &AtomicU64,
+    attempts: &Attempts,
     key: Key,
 ) -> Outcome {
-    if options.cancel.check().is_err() || failures.load(Ordering::Relaxed) >= FAILURES_MAX {
+    if options.cancel.check().is_err() || attempts.is_hopeless() {
         return Outcome::NotTried;
     }
-    let until = match backend.locked_until(&key) {
-        Ok(until) => until,
+    let held = match backend.retention(&key) {
+        Ok(held) => held,
         Err(error) => return Outcome::Failed(key, error),
     };
+    let until = held.map(|held| held.until);
     let Some(new) = policy.extended(until, options.now) else {
         return Outcome::Locked { until, is_extended: false };
     };
     if options.dry_run {
         return Outcome::Locked { until, is_extended: true };
     }
-    match backend.extend_lock(&key, new) {
-        Ok(()) => Outcome::Locked { until: Some(new), is_extended: true },
+    // Stores refuse another mode than the object has, or never let go of it again.
+    let wanted = Retention { until: new, mode: held.and_then(|held| held.mode) };
+    match backend.extend_lock(&key, wanted) {
+        Ok(()) => {
+            attempts.extended.fetch_add(1, Ordering::Relaxed);
+            Outcome::Locked { until: Some(new), is_extended: true }
+        }
         Err(error) => {
-            failures.fetch_add(1, Ordering::Relaxed);
+            attempts.failed.fetch_add(1, Ordering::Relaxed);
             Outcome::Failed(key, error)
         }
     }
@@ -472,6 +563,18 @@ mod tests {
         assert_eq!(days_of_new(36_500), 36_500);
         assert_eq!(LockPolicy::new(36_500).extended(Some(day(36_500.0)), day(0.0)), None);
         assert_eq!((days_of_new(1), days_of_new(30)), (2, 45));
+    }
+
+    /// Catches some locks that cannot be extended and keep all others from it.
+    #[test]
+    fn only_where_no_lock_can_be_extended_the_rest_is_not_tried() {
+        let attempts = |failed, extended| Attempts {
+            failed: AtomicU64::new(failed),
+            extended: AtomicU64::new(extended),
+        };
+        assert!(!attempts(FAILURES_MAX - 1, 0).is_hopeless());
+        assert!(attempts(FAILURES_MAX, 0).is_hopeless());
+        assert!(!attempts(FAILURES_MAX * 9, 1).is_hopeless());
     }
 
     #[test]

@@ -142,6 +142,8 @@ pub(crate) struct Walk<'a> {
     pub spill: &'a SpillPlace,
     pub cancel: &'a Cancel,
     pub observer: &'a dyn Observer,
+    /// Whether lists and manifests that are not there are referred to all the same.
+    pub refers_to_missing: bool,
     /// What could not be read. Everything below it is missing from what the walk returns.
     pub findings: Findings,
 }
@@ -301,7 +303,8 @@ impl Walk<'_> {
             last.id = Some((step.id, step.length));
             let outcome = read();
             self.observer.event(Event::Done { entries: 1, bytes: 0 });
-            last.is_there = !matches!(&outcome, Err(e) if e.kind() == ErrorKind::NotFound);
+            let is_missing = matches!(&outcome, Err(e) if e.kind() == ErrorKind::NotFound);
+            last.is_there = !is_missing || self.refers_to_missing;
             last.read = match outcome {
                 Ok(read) => Some(read),
                 Err(error) => {

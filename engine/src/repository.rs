@@ -577,23 +577,32 @@ fn validate_pack_bytes(pack_bytes: u32, chunk_bytes_max: u32, object: &str) -> R
     ))
 }
 
+/// The longest config.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
 /// Reads the config of the repository at a backend.
 pub fn read_config(backend: &dyn Backend) -> Result<Config> {
-    let bytes = backend.get(&Key::Config, 1 << 20).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::new(
-            ErrorKind::NoRepository,
-            backend.location(),
-            "no repository there: its config object is missing",
-        ),
-        // A file where a directory should be.
-        _ if error.os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => Error::new(
-            ErrorKind::NoRepository,
-            backend.location(),
-            "no repository there: a directory expected",
-        ),
-        _ => error,
-    })?;
-    let (header, body) = open_record_of(&bytes, "config", ObjectKind::Config, None)?;
+    let bytes =
+        backend.get(&Key::Config, CONFIG_BYTES_MAX).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(
+                ErrorKind::NoRepository,
+                backend.location(),
+                "no repository there: its config object is missing",
+            ),
+            // A file where a directory should be.
+            _ if error.os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => Error::new(
+                ErrorKind::NoRepository,
+                backend.location(),
+                "no repository there: a directory expected",
+            ),
+            _ => error,
+        })?;
+    config_of(&bytes)
+}
+
+/// Reads a config from its object's bytes.
+pub fn config_of(bytes: &[u8]) -> Result<Config> {
+    let (header, body) = open_record_of(bytes, "config", ObjectKind::Config, None)?;
     let config: Config = from_json(body, "config")?;
     if config.repository != header.repository {
         return Err(Error::corrupt("config", "the repository id of its header expected"));

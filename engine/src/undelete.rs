@@ -4,18 +4,30 @@
 //! deleted object comes back when the marks of its deletion are taken away. One that was replaced is put
 //! once more, after its first version was seen to be whole; what took its place stays as a version. No
 //! version of an object is deleted, so that an error here cannot lose anything.
+//!
+//! A prefix may have had one repository after the other: one is deleted, and another made in its place. Then
+//! somebody has to say which one is meant, and what belongs to another stays as it is.
 
 use crate::backend::{Backend, Hidden, Key, S3Backend, for_each_read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind, Findings};
-use crate::format::config::StoreFacts;
-use crate::format::{ObjectKind, RECORD_BYTES_MAX, open_record};
-use crate::id::hash_stored;
+use crate::format::config::{Config, StoreFacts};
+use crate::format::{
+    HEADER_LEN, Header, ObjectKind, RECORD_BYTES_MAX, open_record, open_record_of,
+};
+use crate::id::{RepositoryId, hash_stored};
 use crate::progress::{Cancel, Event, Observer};
-use crate::repository::read_config;
+use crate::repository::{CONFIG_BYTES_MAX, config_of};
+use crate::s3client::Versioning;
 
 /// The longest pack: filled to 1 GiB at most, with a last chunk and a trailer.
 const PACK_BYTES_MAX: u64 = (1 << 30) + (256 << 20);
+
+/// How many versions of an object are read, from the first on.
+const VERSIONS_READ_MAX: usize = 100;
+
+/// How many repositories are named where one has to be chosen.
+const NAMED_MAX: usize = 10;
 
 /// What came of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +43,8 @@ pub enum Undone {
 pub struct UndeleteOptions {
     /// Change nothing.
     pub dry_run: bool,
+    /// Bring back what belongs to this repository; needed where there were several.
+    pub repository: Option<RepositoryId>,
     /// To stop it.
     pub cancel: Cancel,
 }
@@ -38,12 +52,16 @@ pub struct UndeleteOptions {
 /// What was found and done.
 #[derive(Clone, Debug, Default)]
 pub struct UndeleteReport {
+    /// Whether the bucket keeps versions.
+    pub versioning: Versioning,
     /// Objects that were deleted and are there again, or would be.
     pub undeleted: u64,
     /// Objects that were replaced, and whose first version was put again, or would be.
     pub put_again: u64,
     /// Objects with several versions that are as they were.
     pub unchanged: u64,
+    /// Objects of other repositories, which were left as they are.
+    pub of_others: u64,
     /// Objects of which nothing but the marks of their deletion is left.
     pub gone: u64,
     /// What could not be brought back.
@@ -51,10 +69,12 @@ pub struct UndeleteReport {
 }
 
 /// Brings back what was deleted or replaced: config, features, packs, index objects, snapshots. `apply` is
-/// called once the config is there, before anything else is put; `each` for every object that comes back.
+/// called with what the repository's config says of the store before anything is put; `each` for every
+/// object that comes back.
 ///
 /// An object that cannot be brought back is a finding. Fails with `Unsupported` where the store has no
-/// versions, with the store's error when a deletion cannot be undone, and when it is stopped.
+/// versions, with `NoRepository` where no version of a config is, with `Refused` where there were several repositories and none is chosen, with the store's error
+/// when a deletion cannot be undone, and when it is stopped.
 pub fn undelete(
     backend: &S3Backend,
     options: &UndeleteOptions,
@@ -63,8 +83,22 @@ pub fn undelete(
     observer: &dyn Observer,
 ) -> Result<UndeleteReport> {
     observer.event(Event::Stage("versions"));
+    let versioning = backend.versioning()?;
     let hidden = backend.hidden()?;
-    let mut run = Run { backend, options, each, observer, report: UndeleteReport::default() };
+    if versioning == Versioning::Never && hidden.is_empty() {
+        let problem = "a bucket that keeps versions expected, this one never kept any";
+        return Err(Error::new(ErrorKind::Unsupported, backend.location(), problem));
+    }
+    let configs = configs(backend)?;
+    let chosen = choose(backend, &configs, options.repository)?;
+    if let Some(config) = chosen.and_then(|chosen| chosen.config.as_ref()) {
+        apply(&config.store);
+    }
+    // Where there was only one repository, everything is its own.
+    let only = options.repository.or(chosen.map(|chosen| chosen.repository));
+    let only = only.filter(|_| configs.len() > 1 || options.repository.is_some());
+    let report = UndeleteReport { versioning, ..UndeleteReport::default() };
+    let mut run = Run { backend, options, only, each, observer, report };
     // What says what the repository is comes first, then packs before what names them: whatever ends
     // this early, no snapshot lacks more than before.
     let mut groups: [Vec<_>; 4] = Default::default();
@@ -77,23 +111,125 @@ pub fn undelete(
         };
         groups[group].push((key, hidden));
     }
-    for (number, group) in groups.into_iter().enumerate() {
-        run.bring_back(group)?;
-        if number == 0
-            && let Ok(config) = read_config(backend)
-        {
-            apply(&config.store);
+    groups.into_iter().try_for_each(|group| run.bring_back(group))?;
+    Ok(run.report)
+}
+
+/// A repository whose config is among the versions.
+struct Found {
+    repository: RepositoryId,
+    /// `None` when this program cannot use it.
+    config: Option<Config>,
+}
+
+impl Found {
+    /// Its id, and when it was made.
+    fn described(&self, present: Option<RepositoryId>) -> String {
+        let is_plain = |created: &&Config| {
+            created.created.len() <= 40 && created.created.chars().all(|c| c.is_ascii_graphic())
+        };
+        let made = self.config.as_ref().filter(is_plain).map(|config| config.created.as_str());
+        let made = made.map(|made| format!("made {made}, ")).unwrap_or_default();
+        let state = match present == Some(self.repository) {
+            true => "the present one",
+            false => "deleted or replaced",
+        };
+        format!("{} ({made}{state})", self.repository)
+    }
+}
+
+/// Returns the versions that are read, from the first on, and the latest, however many there are.
+fn readable(versions: &[String]) -> impl Iterator<Item = &String> {
+    let latest = versions.get(VERSIONS_READ_MAX..).and_then(|rest| rest.last());
+    versions.iter().take(VERSIONS_READ_MAX).chain(latest)
+}
+
+/// Returns the first config of each repository that has one among the versions. Fails with `NoRepository`
+/// when there never was a config, or nothing is left of any.
+fn configs(backend: &S3Backend) -> Result<Vec<Found>> {
+    let versions = backend.versions(&Key::Config)?;
+    if versions.is_empty() {
+        let problem = "no repository there: no version of a config object is";
+        return Err(Error::new(ErrorKind::NoRepository, backend.location(), problem));
+    }
+    let mut configs: Vec<Found> = Vec::new();
+    for version in readable(&versions) {
+        let bytes = match backend.get_version(&Key::Config, version, CONFIG_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if is_lost(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(repository) = config_id(&bytes) else { continue };
+        if configs.iter().all(|config| config.repository != repository) {
+            configs.push(Found { repository, config: config_of(&bytes).ok() });
         }
     }
-    Ok(run.report)
+    Ok(configs)
+}
+
+/// Returns the repository of a config, unless it is rubbish.
+fn config_id(bytes: &[u8]) -> Option<RepositoryId> {
+    let opened = open_record_of(bytes, "config", ObjectKind::Config, None);
+    opened.ok().map(|(header, _)| header.repository)
+}
+
+/// Returns the repository that was asked for, or the only one. `None` where no config says what it is.
+fn choose<'f>(
+    backend: &S3Backend,
+    configs: &'f [Found],
+    asked: Option<RepositoryId>,
+) -> Result<Option<&'f Found>> {
+    let chosen = configs.iter().find(|config| Some(config.repository) == asked);
+    match (asked, configs) {
+        (_, []) => return Ok(None),
+        (Some(_), _) if chosen.is_some() => return Ok(chosen),
+        (None, [only]) => return Ok(Some(only)),
+        _ => {}
+    }
+    let present = match backend.get(&Key::Config, CONFIG_BYTES_MAX) {
+        Ok(bytes) => config_id(&bytes),
+        Err(error) if is_lost(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let named = configs.iter().take(NAMED_MAX).map(|config| config.described(present));
+    let mut named = named.collect::<Vec<_>>().join(", ");
+    if configs.len() > NAMED_MAX {
+        named.push_str(", and more");
+    }
+    let problem = match asked {
+        Some(asked) => format!("a config of repository {asked} expected, found {named}"),
+        None => format!(
+            "one repository expected, found the configs of {} that were there one after the other: {named}; \
+             nothing was changed",
+            configs.len()
+        ),
+    };
+    Err(Error::new(ErrorKind::Refused, backend.location(), problem))
+}
+
+/// Whether a version cannot be had, now or ever.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
 }
 
 struct Run<'a> {
     backend: &'a S3Backend,
     options: &'a UndeleteOptions,
+    /// What belongs to another repository stays as it is.
+    only: Option<RepositoryId>,
     each: &'a mut dyn FnMut(&Key, Undone),
     observer: &'a dyn Observer,
     report: UndeleteReport,
+}
+
+/// What there is among the versions of an object.
+enum First {
+    /// The one that was put first.
+    Whole(Vec<u8>),
+    /// Only what belongs to other repositories.
+    OfOthers,
+    /// Nothing that is whole.
+    Lost(Error),
 }
 
 impl Run<'_> {
@@ -102,7 +238,7 @@ impl Run<'_> {
         for (key, hidden) in hidden {
             self.options.cancel.check()?;
             match hidden {
-                Hidden::Deleted { marks } => deleted.push((key, marks)),
+                Hidden::Deleted { version, marks } => deleted.push((key, version, marks)),
                 Hidden::Replaced => self.put_again(&key)?,
                 Hidden::Gone => {
                     self.report.gone += 1;
@@ -110,19 +246,28 @@ impl Run<'_> {
                 }
             }
         }
-        let (backend, options) = (self.backend, self.options);
-        let undo = |(key, marks): (Key, Vec<String>)| {
-            let undone = match options.dry_run {
-                true => Ok(()),
-                false => backend.undelete(&key, &marks),
+        let (backend, options, only) = (self.backend, self.options, self.only);
+        let undo = |(key, version, marks): (Key, String, Vec<String>)| {
+            let is_ours = match only {
+                Some(only) => belongs(backend, &key, &version, only),
+                None => Ok(true),
             };
+            let undone = is_ours.and_then(|is_ours| {
+                if is_ours && !options.dry_run {
+                    backend.undelete(&key, &marks)?;
+                }
+                Ok(is_ours)
+            });
             (key, undone)
         };
         for_each_read(backend, deleted, undo, |(key, undone)| {
             options.cancel.check()?;
-            undone?;
-            self.report.undeleted += 1;
-            (self.each)(&key, Undone::Undeleted);
+            if undone? {
+                self.report.undeleted += 1;
+                (self.each)(&key, Undone::Undeleted);
+            } else {
+                self.report.of_others += 1;
+            }
             Ok(())
         })
     }
@@ -132,31 +277,32 @@ impl Run<'_> {
         let bytes_max = if matches!(key, Key::Pack(_)) { PACK_BYTES_MAX } else { RECORD_BYTES_MAX };
         let present = match self.backend.get(key, bytes_max) {
             Ok(bytes) => Some(bytes),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => None,
+            Err(error) if is_lost(&error) => None,
             Err(error) => return Err(error),
         };
         // The name of these is the hash of their bytes.
         if let (Key::Pack(_) | Key::Index(_), Some(present)) = (key, &present)
-            && verify(key, present).is_ok()
+            && let Ok(repository) = verify(key, present)
         {
-            self.report.unchanged += 1;
+            match self.is_only(repository) {
+                true => self.report.unchanged += 1,
+                false => self.report.of_others += 1,
+            }
             return Ok(());
         }
-        let first = match self.backend.get_oldest(key, bytes_max) {
-            Ok(first) => first,
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                self.find(key, &e.to_string());
+        let first = match self.first(key, bytes_max)? {
+            First::Whole(first) => first,
+            First::OfOthers => {
+                self.report.of_others += 1;
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            First::Lost(error) => {
+                let detail =
+                    format!("it was replaced, and its first version is not whole: {error}");
+                self.find(key, &detail);
+                return Ok(());
+            }
         };
-        if let Err(error) = verify(key, &first) {
-            self.find(
-                key,
-                &format!("it was replaced, and its first version is not whole: {error}"),
-            );
-            return Ok(());
-        }
         if present.as_deref() == Some(&first[..]) {
             self.report.unchanged += 1;
             return Ok(());
@@ -169,6 +315,36 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether what has this repository's id is to come back.
+    fn is_only(&self, repository: Option<RepositoryId>) -> bool {
+        self.only.is_none_or(|only| repository == Some(only))
+    }
+
+    /// Returns the first version of an object; where there were several repositories, the first that
+    /// belongs to the chosen one.
+    fn first(&self, key: &Key, bytes_max: u64) -> Result<First> {
+        let mut outcome = First::Lost(Error::new(
+            ErrorKind::NotFound,
+            key.to_string(),
+            "no version of it is there",
+        ));
+        for version in readable(&self.backend.versions(key)?) {
+            let bytes = match self.backend.get_version(key, version, bytes_max) {
+                Ok(bytes) => bytes,
+                Err(error) if is_lost(&error) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            match verify(key, &bytes) {
+                Ok(repository) if self.is_only(repository) => return Ok(First::Whole(bytes)),
+                Ok(_) => outcome = First::OfOthers,
+                Err(error) if self.only.is_none() => return Ok(First::Lost(error)),
+                Err(error) if matches!(outcome, First::Lost(_)) => outcome = First::Lost(error),
+                Err(_) => {}
+            }
+        }
+        Ok(outcome)
+    }
+
     fn find(&mut self, key: &Key, detail: &str) {
         let finding = Finding::new(FindingKind::NotUndeleted, key.to_string(), detail);
         self.observer.event(Event::Finding(&finding));
@@ -176,8 +352,22 @@ impl Run<'_> {
     }
 }
 
-/// Fails with `Corrupt` for bytes that cannot be the object of that name.
-fn verify(key: &Key, bytes: &[u8]) -> Result<()> {
+/// Whether a version belongs to a repository. One that does not say belongs to all: to bring it back does no
+/// harm, and some of it may be whole.
+fn belongs(backend: &S3Backend, key: &Key, version: &str, only: RepositoryId) -> Result<bool> {
+    let object = key.to_string();
+    match backend.head_of_version(key, version, HEADER_LEN) {
+        Ok(bytes) => {
+            Ok(Header::decode(&bytes, &object).map_or(true, |header| header.repository == only))
+        }
+        Err(error) if is_lost(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the repository that an object says it belongs to. Fails with `Corrupt` for bytes that cannot be
+/// the object of that name.
+fn verify(key: &Key, bytes: &[u8]) -> Result<Option<RepositoryId>> {
     let object = key.to_string();
     let expected = match key {
         Key::Pack(id) => return verify_hash(&object, id.0, bytes),
@@ -185,11 +375,13 @@ fn verify(key: &Key, bytes: &[u8]) -> Result<()> {
         Key::Config => &[ObjectKind::Config][..],
         Key::Feature(_) => &[ObjectKind::Feature],
         Key::Snapshot(_) => &[ObjectKind::Snapshot, ObjectKind::Tombstone],
-        Key::Lease(_) | Key::Doomed(_) => return open_record(bytes, &object).map(drop),
+        Key::Lease(_) | Key::Doomed(_) => {
+            return open_record(bytes, &object).map(|(header, _)| Some(header.repository));
+        }
     };
     let (header, _) = open_record(bytes, &object)?;
     match expected.contains(&header.kind) {
-        true => Ok(()),
+        true => Ok(Some(header.repository)),
         false => {
             let (expected, found) = (expected[0].noun(), header.kind.noun());
             Err(Error::corrupt(object, format!("{expected} expected, found {found}")))
@@ -197,9 +389,9 @@ fn verify(key: &Key, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn verify_hash(object: &str, id: [u8; 32], bytes: &[u8]) -> Result<()> {
+fn verify_hash(object: &str, id: [u8; 32], bytes: &[u8]) -> Result<Option<RepositoryId>> {
     match hash_stored(&[bytes]) == id {
-        true => Ok(()),
+        true => Ok(Header::decode(bytes, object).ok().map(|header| header.repository)),
         false => Err(Error::corrupt(object, "its bytes do not hash to its name")),
     }
 }

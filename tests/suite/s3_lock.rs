@@ -13,8 +13,10 @@ use colvault_engine::spill::{BUFFER_BYTES_DEFAULT, SpillPlace};
 use colvault_engine::testing::trees::write_tree;
 
 use crate::support::compare::{self, Leave, assert_equal};
+use crate::support::program::listing;
 use crate::support::s3::{
-    Fault, Job, Made, Moto, PREFIX, Proxy, Rule, ask, between, counted, figure, options,
+    Bucket, Fault, Job, Made, Moto, PREFIX, Proxy, Rule, Seen, ask, between, counted, figure,
+    options,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -41,6 +43,24 @@ fn delete(bucket: &str, key: &str) {
     let (status, answer) =
         ask(Moto::server().endpoint(), "DELETE", &format!("/{bucket}/{key}"), "", "");
     assert_eq!(status, 204, "{answer}");
+}
+
+/// Puts rubbish on top of an object.
+fn spoil(bucket: &str, key: &str) {
+    let target = format!("/{bucket}/{key}");
+    assert_eq!(ask(Moto::server().endpoint(), "PUT", &target, "", "rubbish").0, 200, "{key}");
+}
+
+/// Deletes all versions of an object, but no marks of its deletion.
+fn destroy(bucket: &str, key: &str) {
+    let endpoint = Moto::server().endpoint();
+    let target = format!("/{bucket}?versions&prefix={key}");
+    let (_, versions) = ask(endpoint, "GET", &target, "", "");
+    for version in between(&versions, "<Version>", "</Version>") {
+        let id = between(version, "<VersionId>", "</VersionId>")[0];
+        let target = format!("/{bucket}/{key}?versionId={id}");
+        assert_eq!(ask(endpoint, "DELETE", &target, "", "").0, 204);
+    }
 }
 
 /// A job with a repository that locks for so many days, and a backup in it.
@@ -239,10 +259,7 @@ fn what_was_deleted_or_replaced_comes_back() {
     assert_equal(&expected, &job.restored("back"), Leave::default(), "after it was undeleted");
 
     // Rubbish in the place of objects of every kind; that of the config deleted on top of it.
-    for key in &all {
-        let (status, _) = ask(moto.endpoint(), "PUT", &format!("/{bucket}/{key}"), "", "rubbish");
-        assert_eq!(status, 200);
-    }
+    all.iter().for_each(|key| spoil(&bucket, key));
     delete(&bucket, &format!("{PREFIX}config"));
     let done = job.expect(0, "repair undelete --json");
     assert_eq!(figure(&done, "objects_put_again"), all.len() as u64, "{}", done.out);
@@ -254,13 +271,7 @@ fn what_was_deleted_or_replaced_comes_back() {
     // With all its versions gone, an object is lost, and that is told.
     let pack = all.iter().find(|key| key.contains("/packs/")).unwrap();
     delete(&bucket, pack);
-    let target = format!("/{bucket}?versions&prefix={pack}");
-    let (_, versions) = ask(moto.endpoint(), "GET", &target, "", "");
-    for version in between(&versions, "<Version>", "</Version>") {
-        let id = between(version, "<VersionId>", "</VersionId>")[0];
-        let target = format!("/{bucket}/{pack}?versionId={id}");
-        assert_eq!(ask(moto.endpoint(), "DELETE", &target, "", "").0, 204);
-    }
+    destroy(&bucket, pack);
     let told = job.run("repair undelete").ended(3);
     assert!(told.err.contains("nothing is left of it"), "{told:?}");
 }
@@ -271,4 +282,236 @@ fn a_directory_keeps_no_versions() {
     let place = crate::support::program::Place::quick();
     let told = place.run("repair undelete --repo @/repository").ended(2);
     assert!(told.err.contains("needs a bucket"), "{told:?}");
+}
+
+/// Makes a repository and backs up; returns its id.
+fn made(job: &Job) -> String {
+    let told = job.expect(0, "init --encryption none --pack-size 1 --json").out;
+    job.expect(0, "backup @/source --host h").silent();
+    between(&told, "\"id\":\"", "\"")[0].to_owned()
+}
+
+/// Catches a dead repository whose config takes the place of the living one's: the snapshots of the living
+/// one would be lost to sight.
+#[test]
+fn of_several_repositories_only_the_chosen_one_comes_back() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Versioned);
+    let job = Job::on(moto.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    let dead = made(&job);
+    let old = keys(&bucket);
+    old.iter().for_each(|key| delete(&bucket, key));
+    let told = job.expect(10, "snapshots").err;
+    let (undelete, init) = (told.find("repair undelete").unwrap(), told.find(" init ").unwrap());
+    assert!(undelete < init, "{told}");
+    let living = made(&job);
+    let new = keys(&bucket);
+    for line in ["repair undelete", "repair undelete --dry-run"] {
+        let told = job.run(line).ended(1);
+        assert!(told.err.contains(&format!("{living} (made 2")), "{told:?}");
+        assert!(told.err.contains(&dead) && told.err.contains("--repository-id"), "{told:?}");
+        assert_eq!(keys(&bucket), new);
+    }
+    let other = "0".repeat(32);
+    let told = job.run(&format!("repair undelete --repository-id {other}")).ended(1);
+    assert!(told.err.contains(&other) && told.err.contains(&living), "{told:?}");
+
+    // What the living one lost comes back, and nothing of the dead one.
+    let lost = new.iter().filter(|key| !old.contains(key));
+    let lost: Vec<_> =
+        lost.filter(|key| key.contains("/packs/") || key.contains("/snap")).collect();
+    assert!(lost.len() >= 2, "{new:?}");
+    lost.iter().for_each(|key| delete(&bucket, key));
+    spoil(&bucket, &format!("{PREFIX}config"));
+    let chosen = format!("repair undelete --repository-id {living} --json");
+    let done = job.expect(0, &chosen);
+    assert_eq!(figure(&done, "objects_undeleted"), lost.len() as u64, "{}", done.out);
+    assert_eq!(figure(&done, "objects_put_again"), 1, "{}", done.out);
+    let gone = old.iter().filter(|key| !new.contains(key)).count();
+    assert_eq!(figure(&done, "objects_of_others"), gone as u64, "{}", done.out);
+    assert_eq!(keys(&bucket), new);
+    job.expect(0, "check --read-data").silent();
+
+    // The dead one, when somebody says so; and back.
+    job.expect(0, &format!("repair undelete --repository-id {dead}"));
+    assert!(job.run("snapshots --json").out.contains("\"short_id\""));
+    let told = job.expect(3, "restore latest --target @/back");
+    assert!(told.err.contains(&format!("object of repository {dead} expected")), "{told:?}");
+    job.expect(0, &chosen);
+    let (_, config) = ask(moto.endpoint(), "GET", &format!("/{bucket}/{PREFIX}config"), "", "");
+    assert!(config.contains(&living), "{config}");
+}
+
+/// Catches a round that did not see everything and is taken for one that did: what was not seen would not be
+/// locked any longer, and the report would say that all is.
+#[test]
+fn a_round_that_does_not_see_everything_is_not_the_last_for_a_while() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    locked_job(moto.endpoint(), &first, 10);
+    let bucket = copied(&first);
+    let old = keys(&bucket);
+    let packs = || old.iter().filter(|key| key.contains("/packs/"));
+    old.iter().filter(|key| key.contains("/index/")).for_each(|key| spoil(&bucket, key));
+    let job = Job::on(moto.endpoint(), &bucket);
+    write_tree(&job.place.path("source"), 2, 10, 50_000).unwrap();
+    let told = job.run("object-lock --json").ended(3);
+    assert!(told.out.contains("\"all_seen\":false"), "{told:?}");
+    assert!(!told.out.contains("locked_until"), "{told:?}");
+    let told = job.run("object-lock").ended(3);
+    assert!(told.out.contains("is not known") && !told.out.contains("locked until"), "{told:?}");
+    assert!(packs().all(|key| locked_days(&bucket, key).is_none()));
+
+    // Nothing is remembered: once everything can be seen again, the next backup locks it.
+    let is_remembered = || {
+        let all = listing(&job.place.path("cache"));
+        all.iter().any(|(path, ..)| path.ends_with("locks.json"))
+    };
+    assert!(!is_remembered());
+    job.expect(0, "repair undelete").silent();
+    job.expect(0, "backup @/source --host h").silent();
+    assert!(is_remembered());
+    for key in packs() {
+        let days = locked_days(&bucket, key);
+        assert!(days.is_some_and(|days| days > 14.9), "{key}: {days:?}");
+    }
+}
+
+/// Catches some objects whose locks cannot be extended, and that keep all others from being locked at every
+/// round.
+#[test]
+fn some_locks_that_cannot_be_extended_do_not_stop_the_others() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    let job = locked_job(moto.endpoint(), &first, 10);
+    for number in 0..12 {
+        write_tree(&job.place.path("source"), 10 + number, 1, 5000).unwrap();
+        job.expect(0, "backup @/source --host h").silent();
+    }
+    let bucket = copied(&first);
+    let (good, bad): (Vec<_>, Vec<_>) = keys(&bucket)
+        .into_iter()
+        .partition(|key| key.contains("/packs/") || key.contains("/snapshots/"));
+    assert!(bad.len() > 12 && good.len() > 24, "{bad:?} {good:?}");
+    let proxy = Proxy::before(moto.endpoint());
+    let job = Job::on(&proxy.endpoint(), &bucket);
+    let is_bad = |seen: &Seen| !seen.path.contains("/packs/") && !seen.path.contains("/snapshots/");
+    proxy.add(Rule::new(Fault::denied()).method("PUT").query("retention").when(is_bad));
+    let told = job.run("object-lock --s3-connections 2 --json").ended(3);
+    assert_eq!(figure(&told, "objects_failed"), bad.len() as u64, "{told:?}");
+    assert_eq!(figure(&told, "objects_extended"), good.len() as u64, "{told:?}");
+    assert!(good.iter().all(|key| locked_days(&bucket, key).is_some()));
+    let told = job.run("object-lock").ended(3).out;
+    let failed = format!("the locks of {} were not extended", bad.len());
+    assert!(told.contains(&failed), "{told}");
+}
+
+/// Catches a lock that changes its mode when it is extended: `compliance` for `governance` could never be
+/// taken back, and the other way round is refused.
+#[test]
+fn extended_locks_keep_their_mode() {
+    let moto = Moto::server();
+    let first = moto.bucket(Made::Lockable);
+    locked_job(moto.endpoint(), &first, 10);
+    let bucket = copied(&first);
+    let pack = keys(&bucket).into_iter().find(|key| key.contains("/packs/")).unwrap();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    let body = format!(
+        "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>COMPLIANCE</Mode>\
+         <RetainUntilDate>{}</RetainUntilDate></Retention>",
+        until.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
+    let target = format!("/{bucket}/{pack}?retention");
+    assert_eq!(ask(moto.endpoint(), "PUT", &target, "", &body).0, 200);
+    let job = Job::on(moto.endpoint(), &bucket);
+    job.expect(0, "object-lock").silent();
+    for key in keys(&bucket) {
+        let (_, head) = ask(moto.endpoint(), "HEAD", &format!("/{bucket}/{key}"), "", "");
+        let mode = if key == pack { "COMPLIANCE" } else { "GOVERNANCE" };
+        assert!(head.contains(&format!("x-amz-object-lock-mode: {mode}")), "{key}: {head}");
+        assert!(locked_days(&bucket, &key).is_some_and(|days| days > 14.9), "{key}");
+    }
+}
+
+/// Catches a pack of manifests that is hidden and told as many chunks, without its name.
+#[test]
+fn hidden_packs_are_named_once() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = locked_job(moto.endpoint(), &bucket, 10);
+    for number in 0..3 {
+        write_tree(&job.place.path("source"), 10 + number, 1, 5000).unwrap();
+        job.expect(0, "backup @/source --host h").silent();
+    }
+    let all = keys(&bucket);
+    let packs: Vec<_> = all.iter().filter(|key| key.contains("/packs/")).collect();
+    packs.iter().for_each(|key| delete(&bucket, key));
+    let told = job.run("object-lock --no-cache").ended(3);
+    assert!(told.out.contains("until when all is locked is not known"), "{told:?}");
+    assert!(told.err.contains("missing-object") && told.err.contains("packs/"), "{told:?}");
+    assert!(!told.err.contains("missing-chunk"), "{told:?}");
+    for key in packs {
+        let name = key.strip_prefix(PREFIX).unwrap();
+        let lines = told.err.matches(&format!("missing-object: {name}")).count();
+        assert!(lines <= 1, "{name}: {told:?}");
+    }
+    job.expect(0, "repair undelete").silent();
+    job.expect(0, "object-lock").silent();
+}
+
+/// Catches a word of comfort where nothing can be known: in a bucket that keeps no versions, below a prefix
+/// with nothing in it, of objects that are gone with all their versions.
+#[test]
+fn an_undelete_that_cannot_see_anything_says_so() {
+    let moto = Moto::server();
+    let plain = Job::on(moto.endpoint(), &moto.bucket(Made::Plain));
+    plain.init();
+    let told = plain.run("repair undelete").ended(13);
+    assert!(told.err.contains("never kept any"), "{told:?}");
+    let store = Bucket::new();
+    let unversioned = Job::with(&store);
+    unversioned.init();
+    unversioned.expect(13, "repair undelete");
+    let bucket = moto.bucket(Made::Versioned);
+    let proxy = Proxy::before(moto.endpoint());
+    let job = Job::on(&proxy.endpoint(), &bucket);
+    let told = job.run("repair undelete").ended(10);
+    assert!(told.err.contains("no version of a config"), "{told:?}");
+    assert!(told.err.contains("correct the bucket or the prefix"), "{told:?}");
+
+    write_tree(&job.place.path("source"), 1, 10, 50_000).unwrap();
+    job.init_and_back_up();
+    let pack = keys(&bucket).into_iter().find(|key| key.contains("/packs/")).unwrap();
+    destroy(&bucket, &pack);
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("leaves no trace") && told.contains("next: colvault check,"), "{told}");
+    proxy.add(Rule::new(Fault::denied()).method("GET").query("versioning"));
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("s3:GetBucketVersioning"), "{told}");
+    proxy.clear();
+    let body = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                <Status>Suspended</Status></VersioningConfiguration>";
+    let target = format!("/{bucket}?versioning");
+    assert_eq!(ask(moto.endpoint(), "PUT", &target, "", body).0, 200);
+    let told = job.expect(0, "repair undelete").out;
+    assert!(told.contains("does not keep versions at present"), "{told}");
+    let told = job.expect(0, "repair undelete --json").out;
+    assert!(told.contains("\"versioning\":\"suspended\""), "{told}");
+}
+
+/// Catches doomed packs that come back as doomed: no backup would use them ever again.
+#[test]
+fn what_was_doomed_stays_deleted() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Versioned);
+    let job = Job::on(moto.endpoint(), &bucket);
+    job.init();
+    let key = format!("{PREFIX}doomed/{}", "1".repeat(32));
+    spoil(&bucket, &key);
+    assert!(keys(&bucket).contains(&key));
+    delete(&bucket, &key);
+    let done = job.expect(0, "repair undelete --json");
+    assert_eq!(figure(&done, "objects_undeleted"), 0);
+    assert!(!keys(&bucket).contains(&key));
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use colvault_engine::backend::{Backend, Key, S3Backend};
+use colvault_engine::backend::{Backend, Key, Retention, S3Backend};
 use colvault_engine::format::config::ObjectLockMode;
 use colvault_engine::id::{PackId, SessionId};
 use colvault_engine::testing::trees::write_tree;
@@ -329,13 +329,14 @@ fn locked_objects_stay() {
     backend.set_lock(Some((ObjectLockMode::Governance, 2)));
     let key = Key::Pack(PackId([1; 32]));
     backend.put_new(&key, &[b"pack"]).unwrap();
-    let first = backend.locked_until(&key).unwrap().unwrap();
-    let later = first + std::time::Duration::from_secs(86_400);
-    backend.extend_lock(&key, later).unwrap();
-    assert!(backend.locked_until(&key).unwrap().unwrap() > first);
+    let first = backend.retention(&key).unwrap().unwrap();
+    assert_eq!(first.mode, Some(ObjectLockMode::Governance));
+    let until = first.until + std::time::Duration::from_secs(86_400);
+    backend.extend_lock(&key, Retention { until, ..first }).unwrap();
+    assert!(backend.retention(&key).unwrap().unwrap().until > first.until);
     let lease = Key::Lease(SessionId([1; 16]));
     backend.put_new(&lease, &[b"lease"]).unwrap();
-    assert_eq!(backend.locked_until(&lease).unwrap(), None);
+    assert_eq!(backend.retention(&lease).unwrap(), None);
 }
 
 /// Catches locks that are promised where the bucket knows none.
@@ -346,4 +347,34 @@ fn locks_are_refused_where_the_bucket_has_none() {
     let told = job.run("init --encryption none --object-lock 30");
     assert!(told.code != Some(0) && told.err.contains("object lock"), "{told:?}");
     job.expect(10, "snapshots");
+}
+
+/// Catches a mode that is asked for and dropped, a repository that locks nothing where its owner thinks it
+/// does, and a default of the bucket that is taken without a word.
+#[test]
+fn init_says_what_is_locked_and_why() {
+    let moto = Moto::server();
+    let bucket = moto.bucket(Made::Lockable);
+    let job = Job::on(moto.endpoint(), &bucket);
+    let told = job.run("init --encryption none --object-lock-mode compliance").ended(2);
+    assert!(told.err.contains("--object-lock DAYS"), "{told:?}");
+    let told = job.init();
+    assert!(told.err.contains("will lock nothing"), "{told:?}");
+    assert!(told.err.contains("cannot be added later"), "{told:?}");
+
+    let bucket = moto.bucket(Made::Lockable);
+    let body = "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                <ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+                <Mode>COMPLIANCE</Mode><Days>7</Days></DefaultRetention></Rule>\
+                </ObjectLockConfiguration>";
+    let target = format!("/{bucket}?object-lock");
+    assert_eq!(ask(moto.endpoint(), "PUT", &target, "", body).0, 200);
+    let job = Job::on(moto.endpoint(), &bucket);
+    let told = job.init().silent();
+    assert!(told.out.contains("7 days") && told.out.contains("mode compliance"), "{told:?}");
+    assert!(told.out.contains("default retention, taken over"), "{told:?}");
+
+    let job = Job::on(moto.endpoint(), &moto.bucket(Made::Lockable));
+    let told = job.expect(0, "init --encryption none --object-lock 3").silent();
+    assert!(!told.out.contains("default retention"), "{told:?}");
 }

@@ -14,7 +14,7 @@ use crate::output::Created;
 use crate::process;
 use crate::settings::Location;
 use crate::source::SlotsAs;
-use crate::store::Store;
+use crate::store::{Locking, Store};
 
 /// Create a repository in a directory that is empty or not there yet, or in a bucket
 #[derive(Debug, clap::Args)]
@@ -53,11 +53,12 @@ pub struct InitArgs {
     encryption: Option<EncryptionAs>,
 
     /// Lock what snapshots need in the bucket against being deleted or replaced, for so many days from
-    /// each backup on; the bucket has to have object lock. Without this, as the bucket does by itself
+    /// each backup on; the bucket has to have object lock. Without this, as the bucket does by default.
+    /// Cannot be added later
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36500))]
     object_lock: Option<u32>,
 
-    /// Who may delete locked objects all the same [default: governance]
+    /// Who may delete locked objects all the same, with --object-lock [default: governance]
     #[arg(long, value_name = "MODE")]
     object_lock_mode: Option<LockModeAs>,
 }
@@ -98,6 +99,11 @@ const NOT_VERIFIED: &str = "this store does not verify the checksums of what it 
      the tag the store gives each object with the MD5 of what was sent, and reads the object back where that \
      tag is something else, as with SSE-KMS. The repository's config remembers that";
 
+/// Said where a bucket could lock and is not to.
+const NOT_LOCKED: &str = "this bucket has object lock, and this repository will lock nothing: there is no --object-lock DAYS, and no \
+     default retention of the bucket. That cannot be added later: if locks are wanted, init again with --object-lock, below \
+     another prefix";
+
 /// Creates a repository.
 pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let usual = CutterParameters::default();
@@ -129,7 +135,8 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if let Some(warning) = store.warning() {
         context.output.event(Event::Warning(&warning));
     }
-    options.store.object_lock = store.lock(options.store.object_lock)?;
+    let locking = store.lock(options.store.object_lock)?;
+    options.store.object_lock = locking.lock();
     options.store.create_only = store.probe()?;
     if options.store.create_only == CreateOnlyFact::Ignored {
         context.output.event(Event::Warning(NOT_CREATE_ONLY));
@@ -137,6 +144,9 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     options.store.verifies = store.probe_verifies()?;
     if options.store.verifies == VerifiesFact::Ignored {
         context.output.event(Event::Warning(NOT_VERIFIED));
+    }
+    if locking == Locking::NotUsed {
+        context.output.event(Event::Warning(NOT_LOCKED));
     }
     store.apply(&options.store);
     let backend = store.backend();
@@ -147,6 +157,7 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
         next: context.next(),
         has_customer_key: context.settings.has_customer_key(),
         config: &config,
+        is_default_lock: matches!(locking, Locking::ByDefault(_)),
         traffic: backend.traffic(),
     });
     Ok(Exit::Done)
@@ -155,6 +166,12 @@ pub fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Failure> {
 impl InitArgs {
     /// Fails where a repository is not to be made without a word from the user, or cannot be as asked.
     fn refuse_unsaid(&self, location: &Location) -> Result<(), Failure> {
+        if self.object_lock_mode.is_some() && self.object_lock.is_none() {
+            let problem = "--object-lock-mode says who may lift locks, and nothing says for how long objects are locked";
+            return Err(Failure::usage(problem).with_hint(
+                "give --object-lock DAYS, too; without both, objects are locked as the bucket does by default",
+            ));
+        }
         match location {
             Location::Directory(_) if self.object_lock.is_some() => {
                 Err(Failure::usage("--object-lock needs a bucket")

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use colvault_engine::error::{Error, ErrorKind};
-use colvault_engine::finding::{Finding, FindingKind, Findings};
+use colvault_engine::finding::{Finding, FindingKind};
 use colvault_engine::format::config::ObjectLock;
 use colvault_engine::lock::{
     LockOptions, LockPolicy, LockReport, extend_locks, keep_round, last_round,
@@ -103,19 +103,12 @@ fn round(
     options: &LockOptions,
     watch: &Watch<'_>,
 ) -> Result<LockReport, Error> {
-    // Snapshots first: the index that is loaded after names all that they need.
     let listing = list(repository)?;
-    repository.load_index(watch)?;
     watch.add(&listing.findings);
     let report = extend_locks(repository, &listing, options, watch)?;
     watch.add(&report.findings);
-    if report.failed == 0 && !options.dry_run && is_known(&listing.findings) {
+    if report.is_done() && !options.dry_run {
         keep_round(repository, options.now);
     }
     Ok(report)
-}
-
-/// Whether all snapshots could be read: what the others need is not known.
-fn is_known(findings: &Findings) -> bool {
-    findings.count(FindingKind::DamagedObject) == 0
 }

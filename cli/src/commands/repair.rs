@@ -1,6 +1,7 @@
 //! `colvault repair`
 
 use clap::Subcommand;
+use colvault_engine::id::RepositoryId;
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -20,7 +21,8 @@ enum Repair {
     /// Objects of a repository are created and never changed, so the first version of each is the true one.
     /// Whatever was deleted comes back, snapshots that were forgotten on purpose too; what was put in the
     /// place of an object gives way to its first version, once that is seen to be whole. No version
-    /// of an object is deleted. Works when config itself was deleted.
+    /// of an object is deleted. Works when config itself was deleted. Where one repository was deleted and
+    /// another made in its place, one has to be named.
     Undelete(UndeleteArgs),
 }
 
@@ -30,6 +32,10 @@ pub struct UndeleteArgs {
     /// Change nothing; say what would come back
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    /// Bring back what belongs to this repository; the rest stays as it is
+    #[arg(long, value_name = "ID")]
+    repository_id: Option<RepositoryId>,
 }
 
 /// Repairs.
@@ -39,7 +45,7 @@ pub fn run(args: &RepairArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let store = Store::open(&context.settings.repository()?, context.settings, context.cancel)?;
     match &store {
         Store::Directory(_) => {
-            let _ = args.dry_run;
+            let _ = (args.dry_run, args.repository_id);
             Err(Failure::usage("repair undelete needs a bucket that keeps versions").with_hint(
                 "what was deleted from a directory is gone, unless its file system has snapshots",
             ))
@@ -64,6 +70,14 @@ mod bucket {
     use crate::output::Undeleted;
     use crate::store::Store;
 
+    /// Said where no config is left.
+    const NO_CONFIG: &str = "correct the bucket or the prefix; where all versions of a config were deleted, put a copy of it there and \
+         run this once more";
+
+    /// Said where there were several repositories.
+    const CHOOSE: &str = "say whose objects are to come back: --repository-id ID; with another than the present one its \
+         config comes back in the place of the present one";
+
     pub fn undelete(
         args: &UndeleteArgs,
         backend: &S3Backend,
@@ -71,15 +85,26 @@ mod bucket {
         context: &Context<'_>,
     ) -> Result<Exit, Failure> {
         let watch = Watch::new(context.output);
-        let options = UndeleteOptions { dry_run: args.dry_run, cancel: context.cancel.clone() };
+        let options = UndeleteOptions {
+            dry_run: args.dry_run,
+            repository: args.repository_id,
+            cancel: context.cancel.clone(),
+        };
         let apply = |facts: &_| store.apply(facts);
         let mut each = |key: &_, undone| context.output.undeleted(key, undone, args.dry_run);
         let started = Instant::now();
         let report =
             bring_back(backend, &options, &apply, &mut each, &watch).map_err(
                 |error| match error.kind() {
-                    ErrorKind::Unsupported => Failure::from(error)
-                        .with_hint("this store keeps no versions: what was deleted is gone"),
+                    ErrorKind::Unsupported => Failure::from(error).with_hint(
+                        "what was deleted is gone; colvault check tells what is missing",
+                    ),
+                    ErrorKind::NoRepository if error.problem().contains("config") => {
+                        Failure::from(error).with_hint(NO_CONFIG)
+                    }
+                    ErrorKind::Refused if error.object() == backend.location() => {
+                        Failure::from(error).with_hint(CHOOSE)
+                    }
                     _ => store.explain(error),
                 },
             )?;

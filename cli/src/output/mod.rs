@@ -70,6 +70,8 @@ pub struct Created<'a> {
     pub has_customer_key: bool,
     /// What it was created with.
     pub config: &'a Config,
+    /// Whether objects are locked only because the bucket does so by default.
+    pub is_default_lock: bool,
     /// What was asked of the store, where that costs anything.
     pub traffic: Option<Traffic>,
 }

@@ -216,6 +216,9 @@ impl Output for Text {
                 counted(lock.days.into(), "day", "days"),
                 lock.mode.name()
             ));
+            if created.is_default_lock {
+                self.say("  that is the bucket's default retention, taken over; init --object-lock DAYS says otherwise");
+            }
         }
         self.asked(created.traffic.as_ref());
         self.say(format!("next: {} backup --root /", created.next.again));

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::config::ObjectLockMode;
 use crate::traffic::Traffic;
 pub use contents::Contents;
 pub(crate) use contents::listed;
@@ -38,6 +39,15 @@ pub struct Listed {
     pub name: String,
     /// Its stored length in bytes.
     pub bytes: u64,
+}
+
+/// How an object is kept from being deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Until when.
+    pub until: SystemTime,
+    /// Who may delete it all the same, where that is known.
+    pub mode: Option<ObjectLockMode>,
 }
 
 /// A store of immutable objects. Blocking; shared between threads.
@@ -123,13 +133,13 @@ pub trait Backend: Send + Sync {
 
     /// Returns until when an object may not be deleted; `None` when it may be, or where nothing can be
     /// locked. Fails with `NotFound`.
-    fn locked_until(&self, _key: &Key) -> Result<Option<SystemTime>> {
+    fn retention(&self, _key: &Key) -> Result<Option<Retention>> {
         Ok(None)
     }
 
-    /// Keeps an object from being deleted until `until`, which is not before the time it is locked to.
-    /// Fails with `Unsupported` where nothing can be locked.
-    fn extend_lock(&self, _key: &Key, _until: SystemTime) -> Result<()> {
+    /// Keeps an object from being deleted until then, which is not before the time it is locked to; in the
+    /// mode of the repository where none is given. Fails with `Unsupported` where nothing can be locked.
+    fn extend_lock(&self, _key: &Key, _retention: Retention) -> Result<()> {
         let problem = "objects can be locked in buckets only";
         Err(Error::new(ErrorKind::Unsupported, self.location(), problem))
     }
@@ -190,10 +200,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     fn clean_up(&self) -> Result<()> {
         (**self).clean_up()
     }
-    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        (**self).locked_until(key)
+    fn retention(&self, key: &Key) -> Result<Option<Retention>> {
+        (**self).retention(key)
     }
-    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        (**self).extend_lock(key, until)
+    fn extend_lock(&self, key: &Key, retention: Retention) -> Result<()> {
+        (**self).extend_lock(key, retention)
     }
 }

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use super::local::{too_long, too_short};
-use super::{Backend, Key, Listed, Space};
+use super::{Backend, Key, Listed, Retention, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::config::{CreateOnlyFact, ObjectLockMode, VerifiesFact};
 use crate::id::{SessionId, random};
 use crate::progress::Cancel;
-use crate::s3client::{BucketLock, Client, Content, Creation, S3Options, days_from_now};
+use crate::s3client::{
+    BucketLock, Client, Content, Creation, S3Options, Versioning, days_from_now,
+};
 use crate::traffic::Traffic;
 
 /// Objects of no meaning, for finding out what a store does.
@@ -29,6 +30,8 @@ const ENCLOSING_ASKED_MAX: usize = 8;
 pub enum Hidden {
     /// It was deleted.
     Deleted {
+        /// The one version of it.
+        version: String,
         /// The versions that say so.
         marks: Vec<String>,
     },
@@ -157,8 +160,8 @@ impl S3Backend {
         self.client.set_parts_above(bytes);
     }
 
-    /// Returns the objects of a repository, but leases, that a read does not find, or not as they were
-    /// made, in a bucket that keeps versions. Memory grows with their number.
+    /// Returns the objects of a repository that a read does not find, or not as they were made, in a bucket
+    /// that keeps versions: but leases and what is doomed, which are deleted in the course of things. Memory grows with their number.
     ///
     /// Fails with `Unsupported` where the store has no versions.
     pub fn hidden(&self) -> Result<Vec<(Key, Hidden)>> {
@@ -166,20 +169,25 @@ impl S3Backend {
         #[derive(Default)]
         struct Seen {
             older: u64,
+            version: String,
             marks: Vec<String>,
             is_deleted: bool,
         }
         let mut seen: BTreeMap<Key, Seen> = BTreeMap::new();
         self.client.list_versions("", &mut |version| {
             let key = Key::parse(&version.name);
-            let Some(key) = key.filter(|key| !matches!(key, Key::Lease(_))) else { return Ok(()) };
+            let is_kept = |key: &Key| !matches!(key, Key::Lease(_) | Key::Doomed(_));
+            let Some(key) = key.filter(is_kept) else { return Ok(()) };
             if version.is_latest && !version.is_deletion {
                 return Ok(());
             }
             let seen = seen.entry(key).or_default();
             match version.is_deletion {
                 true => seen.marks.push(version.version),
-                false => seen.older += 1,
+                false => {
+                    seen.older += 1;
+                    seen.version = version.version;
+                }
             }
             seen.is_deleted |= version.is_deletion && version.is_latest;
             Ok(())
@@ -187,7 +195,7 @@ impl S3Backend {
         let hidden = seen.into_iter().filter_map(|(key, seen)| {
             let hidden = match (seen.is_deleted, seen.older) {
                 (true, 0) => Hidden::Gone,
-                (true, 1) => Hidden::Deleted { marks: seen.marks },
+                (true, 1) => Hidden::Deleted { version: seen.version, marks: seen.marks },
                 (false, 0) => return None,
                 _ => Hidden::Replaced,
             };
@@ -210,11 +218,26 @@ impl S3Backend {
         self.client.put_new(&key.to_string(), &[bytes], &creation)
     }
 
-    /// Returns all bytes of the first object that was made under a key: objects are only ever created,
-    /// so what came later, in a bucket that keeps versions, is not ours. Fails as [`Backend::get`].
-    pub fn get_oldest(&self, key: &Key, bytes_max: u64) -> Result<Vec<u8>> {
-        let content = self.client.get_oldest(&key.to_string(), bytes_max)?;
+    /// Returns whether the bucket keeps versions.
+    pub fn versioning(&self) -> Result<Versioning> {
+        self.client.versioning()
+    }
+
+    /// Returns the versions of an object, in a bucket that keeps them, from the first to the latest:
+    /// objects are only ever created, so what came later is not ours. Deletions are left out.
+    pub fn versions(&self, key: &Key) -> Result<Vec<String>> {
+        self.client.versions_of(&key.to_string())
+    }
+
+    /// Returns all bytes of a version of an object. Fails as [`Backend::get`].
+    pub fn get_version(&self, key: &Key, version: &str, bytes_max: u64) -> Result<Vec<u8>> {
+        let content = self.client.get_version(&key.to_string(), version, bytes_max)?;
         whole(key, content, bytes_max)
+    }
+
+    /// Returns the first bytes of a version, `length` of them unless it ends before.
+    pub fn head_of_version(&self, key: &Key, version: &str, length: usize) -> Result<Vec<u8>> {
+        self.client.head_of_version(&key.to_string(), version, length)
     }
 
     /// Returns whether objects of the bucket can be locked, and are by themselves.
@@ -350,12 +373,14 @@ impl Backend for S3Backend {
         }
     }
 
-    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.client.locked_until(&key.to_string())
+    fn retention(&self, key: &Key) -> Result<Option<Retention>> {
+        let found = self.client.retention(&key.to_string())?;
+        Ok(found.map(|(until, mode)| Retention { until, mode }))
     }
 
-    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        let mode = self.lock().map_or(ObjectLockMode::Governance, |(mode, _)| mode);
-        self.client.extend_lock(&key.to_string(), mode, until)
+    fn extend_lock(&self, key: &Key, retention: Retention) -> Result<()> {
+        let usual = || self.lock().map_or(ObjectLockMode::Governance, |(mode, _)| mode);
+        let mode = retention.mode.unwrap_or_else(usual);
+        self.client.extend_lock(&key.to_string(), mode, retention.until)
     }
 }

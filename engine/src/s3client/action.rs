@@ -21,6 +21,7 @@ pub(super) enum Action {
     GetRetention,
     PutRetention,
     GetLockSettings,
+    GetVersioning,
 }
 
 impl Action {
@@ -40,6 +41,7 @@ impl Action {
             Action::GetRetention => "read the retention of",
             Action::PutRetention => "extend the retention of",
             Action::GetLockSettings => "read the object lock settings of",
+            Action::GetVersioning => "read the versioning of",
         }
     }
 
@@ -60,6 +62,7 @@ impl Action {
             Action::GetRetention => "s3:GetObjectRetention",
             Action::PutRetention => "s3:PutObjectRetention",
             Action::GetLockSettings => "s3:GetBucketObjectLockConfiguration",
+            Action::GetVersioning => "s3:GetBucketVersioning",
         }
     }
 
@@ -67,7 +70,11 @@ impl Action {
     pub(super) fn is_of_bucket(self) -> bool {
         matches!(
             self,
-            Action::List | Action::ListUploads | Action::ListVersions | Action::GetLockSettings
+            Action::List
+                | Action::ListUploads
+                | Action::ListVersions
+                | Action::GetLockSettings
+                | Action::GetVersioning
         )
     }
 
@@ -90,7 +97,9 @@ impl Action {
             | Action::CompleteUpload
             | Action::PutRetention => Request::Put,
             Action::List | Action::ListUploads | Action::ListVersions => Request::List,
-            Action::Get | Action::GetVersion | Action::GetLockSettings => Request::Get,
+            Action::Get | Action::GetVersion | Action::GetLockSettings | Action::GetVersioning => {
+                Request::Get
+            }
             Action::Head | Action::GetRetention => Request::Head,
             Action::Delete | Action::DeleteVersion | Action::AbortUpload => Request::Delete,
         }

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use aws_sdk_s3::types::{
-    ObjectLockEnabled, ObjectLockRetention, ObjectLockRetentionMode as RetentionMode,
+    ObjectLockEnabled, ObjectLockMode as HeldMode, ObjectLockRetention,
+    ObjectLockRetentionMode as RetentionMode,
 };
 
 use super::action::Action;
@@ -23,8 +24,11 @@ pub struct BucketLock {
 }
 
 impl Asker {
-    /// Returns until when an object may not be deleted.
-    pub(super) async fn locked_until(&self, name: &str) -> Result<Option<SystemTime>> {
+    /// Returns until when an object may not be deleted, and the mode where the store tells one.
+    pub(super) async fn retention(
+        &self,
+        name: &str,
+    ) -> Result<Option<(SystemTime, Option<ObjectLockMode>)>> {
         let key = self.key(name);
         // By HEAD, which tells it to those who may know, and not by the request of its own, which fails
         // in different ways for objects without a lock.
@@ -36,7 +40,13 @@ impl Asker {
         let answer = outcome.await.result;
         let answer = answer.map_err(|failure| self.error(Action::GetRetention, name, &failure))?;
         let until = answer.object_lock_retain_until_date;
-        Ok(until.and_then(|until| SystemTime::try_from(until).ok()))
+        let mode = match answer.object_lock_mode {
+            Some(HeldMode::Governance) => Some(ObjectLockMode::Governance),
+            Some(HeldMode::Compliance) => Some(ObjectLockMode::Compliance),
+            _ => None,
+        };
+        let until = until.and_then(|until| SystemTime::try_from(until).ok());
+        Ok(until.map(|until| (until, mode)))
     }
 
     /// Locks an object until a time that is not before the one it is locked to.

@@ -50,7 +50,7 @@ pub use options::{
 };
 pub use put::Creation;
 use request::{Asker, Line};
-pub use versions::Version;
+pub use versions::{Version, Versioning};
 
 /// Threads that run connections: they move bytes and do not compute.
 const THREADS: usize = 2;
@@ -253,14 +253,29 @@ impl Client {
         self.wait(self.asker.delete_version(name, version))
     }
 
-    /// Returns all bytes of the first object made under a name, whatever replaced or deleted it.
-    pub fn get_oldest(&self, name: &str, bytes_max: u64) -> Result<Content> {
-        self.wait(self.asker.get_oldest(name, bytes_max)).map(Content::from)
+    /// Returns whether the bucket keeps versions.
+    pub fn versioning(&self) -> Result<Versioning> {
+        self.wait(self.asker.versioning())
     }
 
-    /// Returns until when an object may not be deleted.
-    pub fn locked_until(&self, name: &str) -> Result<Option<SystemTime>> {
-        self.wait(self.asker.locked_until(name))
+    /// Returns the versions of an object from the first to the latest, without deletions.
+    pub fn versions_of(&self, name: &str) -> Result<Vec<String>> {
+        self.wait(self.asker.versions_of(name))
+    }
+
+    /// Returns all bytes of a version, unless they are more than `bytes_max`.
+    pub fn get_version(&self, name: &str, version: &str, bytes_max: u64) -> Result<Content> {
+        self.wait(self.asker.get_version(name, version, bytes_max)).map(Content::from)
+    }
+
+    /// Returns the first bytes of a version, `length` of them unless it ends before.
+    pub fn head_of_version(&self, name: &str, version: &str, length: usize) -> Result<Vec<u8>> {
+        self.wait(self.asker.head_of_version(name, version, length))
+    }
+
+    /// Returns until when an object may not be deleted, and the mode where the store tells one.
+    pub fn retention(&self, name: &str) -> Result<Option<(SystemTime, Option<ObjectLockMode>)>> {
+        self.wait(self.asker.retention(name))
     }
 
     /// Locks an object until `until`, which is not before the time it is locked to.

@@ -1,12 +1,14 @@
 //! Versions of objects: what was deleted or replaced in a bucket that keeps them.
 
-use aws_sdk_s3::types::EncodingType;
+use aws_sdk_s3::types::{BucketVersioningStatus, EncodingType};
 
 use super::action::Action;
+use super::customer_key;
 use super::get::Read;
 use super::list::{Cursor, PAGE, check_whole, decode};
+use super::put::with_customer_key;
 use super::request::{Asker, failed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// A version of an object, or the mark of its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,32 @@ pub struct Version {
     pub is_deletion: bool,
 }
 
+/// Whether a bucket keeps versions of its objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Versioning {
+    /// It does.
+    #[default]
+    Enabled,
+    /// It did, and does not at present.
+    Suspended,
+    /// It never did.
+    Never,
+    /// The store does not say: why not.
+    Unknown(String),
+}
+
+impl Versioning {
+    /// The word for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Versioning::Enabled => "enabled",
+            Versioning::Suspended => "suspended",
+            Versioning::Never => "never",
+            Versioning::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// A page of versions.
 pub(super) struct VersionPage {
     /// Of each name, from the latest to the oldest; deletions after everything else.
@@ -30,6 +58,33 @@ pub(super) struct VersionPage {
 }
 
 impl Asker {
+    /// Returns whether the bucket keeps versions, as far as the store says so to who asks.
+    pub(super) async fn versioning(&self) -> Result<Versioning> {
+        let outcome = self.ask(Action::GetVersioning, async |_| {
+            let request = self.s3.get_bucket_versioning().bucket(&self.options.bucket);
+            Box::pin(request.send()).await.map_err(failed)
+        });
+        match outcome.await.result {
+            Ok(answer) => Ok(match answer.status {
+                Some(BucketVersioningStatus::Enabled) => Versioning::Enabled,
+                Some(BucketVersioningStatus::Suspended) => Versioning::Suspended,
+                None => Versioning::Never,
+                Some(other) => Versioning::Unknown(format!("the store says {:?}", other.as_str())),
+            }),
+            // It is refused, or not answered as it should be: to know it is not needed.
+            Err(failure) => {
+                let is_answered = failure.answer().is_some();
+                let error = self.error(Action::GetVersioning, "", &failure);
+                match error.kind() {
+                    ErrorKind::Unsupported => {}
+                    ErrorKind::Io if is_answered => {}
+                    _ => return Err(error),
+                }
+                Ok(Versioning::Unknown(error.problem().to_owned()))
+            }
+        }
+    }
+
     /// Returns a page of the versions of objects whose names begin with `start`.
     pub(super) async fn version_page(&self, start: &str, cursor: &Cursor) -> Result<VersionPage> {
         let prefix = self.key(start);
@@ -96,26 +151,59 @@ impl Asker {
         done.map_err(|failure| self.error(Action::DeleteVersion, name, &failure))
     }
 
-    /// Returns all bytes of the first object that was made under a name, or its length where that is
-    /// more than `bytes_max`. Fails with `NotFound` when there is none.
-    pub(super) async fn get_oldest(&self, name: &str, bytes_max: u64) -> Result<Read<Vec<u8>>> {
-        let mut oldest: Option<Version> = None;
+    /// Returns what a read of the objects made under a name asks for, from the first to the latest:
+    /// deletions are none.
+    pub(super) async fn versions_of(&self, name: &str) -> Result<Vec<String>> {
+        let mut versions = Vec::new();
         let mut cursor = Some(Cursor::default());
         while let Some(place) = cursor {
             let page = self.version_page(name, &place).await?;
-            let same = |version: &&Version| version.name == name && !version.is_deletion;
-            // Later in the listing is older; times have seconds only.
-            if let Some(last) = page.versions.iter().rfind(same) {
-                oldest = Some(last.clone());
-            }
             // Names are in order: the name itself comes before all that begin with it.
             let is_past = page.versions.iter().any(|version| version.name != name);
+            let same = |version: &Version| version.name == name && !version.is_deletion;
+            versions.extend(page.versions.into_iter().filter(same).map(|version| version.version));
             cursor = page.next.filter(|_| !is_past);
         }
-        let Some(oldest) = oldest else {
-            let object = format!("{}/{name}", self.place.location);
-            return Err(Error::new(ErrorKind::NotFound, object, "no version of it is there"));
-        };
-        self.get_whole(Action::GetVersion, name, Some(&oldest.version), bytes_max).await
+        // Later in the listing is older; times have seconds only.
+        versions.reverse();
+        Ok(versions)
+    }
+
+    /// Returns all bytes of a version, or its length where that is more than `bytes_max`.
+    pub(super) async fn get_version(
+        &self,
+        name: &str,
+        version: &str,
+        bytes_max: u64,
+    ) -> Result<Read<Vec<u8>>> {
+        self.get_whole(Action::GetVersion, name, Some(version), bytes_max).await
+    }
+
+    /// Returns the first bytes of a version, as many as there are up to `length`.
+    pub(super) async fn head_of_version(
+        &self,
+        name: &str,
+        version: &str,
+        length: usize,
+    ) -> Result<Vec<u8>> {
+        let key = self.key(name);
+        let outcome = self.ask(Action::GetVersion, async |pulse| {
+            let request = self.s3.get_object().bucket(&self.options.bucket).key(&key);
+            let request = request.version_id(version).range(format!("bytes=0-{}", length - 1));
+            let request = with_customer_key!(request, self);
+            let answer = Box::pin(request.send()).await.map_err(failed)?;
+            let there = answer.content_length.and_then(|bytes| u64::try_from(bytes).ok());
+            // A store that gives more than was asked for is not believed.
+            match there.filter(|bytes| *bytes <= length as u64) {
+                Some(there) => self.receive(answer.body, there, pulse).await,
+                None => Ok(Vec::new()),
+            }
+        });
+        match outcome.await.result {
+            Ok(bytes) => Ok(bytes),
+            // It is empty.
+            Err(failure) if failure.has_status(416) => Ok(Vec::new()),
+            Err(failure) => Err(self.error(Action::GetVersion, name, &failure)),
+        }
     }
 }

@@ -277,8 +277,14 @@ pub fn stats(
     let mut findings = std::mem::take(&mut report.findings);
     let labels = Labels::read(repository, &roots, options.group_by, observer, &mut findings)?;
     let mut groups = Groups::new(options.group_by, labels);
-    let mut walk =
-        Walk { repository, spill: &options.spill, cancel: &options.cancel, observer, findings };
+    let mut walk = Walk {
+        repository,
+        spill: &options.spill,
+        cancel: &options.cancel,
+        observer,
+        findings,
+        refers_to_missing: false,
+    };
     let references = walk.references(&roots, &mut groups)?;
     report.findings = walk.findings;
 

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use super::lock;
-use crate::backend::{Backend, Key, Listed, MemoryBackend, Space};
+use crate::backend::{Backend, Key, Listed, MemoryBackend, Retention, Space};
 use crate::error::Result;
 use crate::traffic::Traffic;
 
@@ -134,11 +133,11 @@ impl Backend for CrashBackend {
         self.live.clean_up()
     }
 
-    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.live.locked_until(key)
+    fn retention(&self, key: &Key) -> Result<Option<Retention>> {
+        self.live.retention(key)
     }
 
-    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        self.live.extend_lock(key, until)
+    fn extend_lock(&self, key: &Key, retention: Retention) -> Result<()> {
+        self.live.extend_lock(key, retention)
     }
 }

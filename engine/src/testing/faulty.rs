@@ -2,10 +2,9 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use super::lock;
-use crate::backend::{Backend, Key, Listed, Space};
+use crate::backend::{Backend, Key, Listed, Retention, Space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::traffic::Traffic;
 
@@ -140,11 +139,11 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.inner.clean_up()
     }
 
-    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.inner.locked_until(key)
+    fn retention(&self, key: &Key) -> Result<Option<Retention>> {
+        self.inner.retention(key)
     }
 
-    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        self.inner.extend_lock(key, until)
+    fn extend_lock(&self, key: &Key, retention: Retention) -> Result<()> {
+        self.inner.extend_lock(key, retention)
     }
 }

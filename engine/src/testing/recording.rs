@@ -1,10 +1,9 @@
 //! A backend that remembers what was asked of it: cost becomes something a test can compare.
 
 use std::sync::Mutex;
-use std::time::SystemTime;
 
 use super::lock;
-use crate::backend::{Backend, Key, Listed, Space};
+use crate::backend::{Backend, Key, Listed, Retention, Space};
 use crate::error::Result;
 use crate::traffic::Traffic;
 
@@ -133,11 +132,11 @@ impl<B: Backend> Backend for RecordingBackend<B> {
         self.inner.clean_up()
     }
 
-    fn locked_until(&self, key: &Key) -> Result<Option<SystemTime>> {
-        self.inner.locked_until(key)
+    fn retention(&self, key: &Key) -> Result<Option<Retention>> {
+        self.inner.retention(key)
     }
 
-    fn extend_lock(&self, key: &Key, until: SystemTime) -> Result<()> {
-        self.inner.extend_lock(key, until)
+    fn extend_lock(&self, key: &Key, retention: Retention) -> Result<()> {
+        self.inner.extend_lock(key, retention)
     }
 }

@@ -8,12 +8,24 @@ import logging
 import sys
 import threading
 
+from moto.s3.responses import S3Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 logging.getLogger("werkzeug").disabled = True
 moto = DomainDispatcherApplication(create_backend_app)
 turn = threading.Lock()
+
+
+def get_bucket_versioning(self):
+    """As AWS answers: moto gives the element another name."""
+    status = self.backend.get_bucket_versioning(self.bucket_name)
+    status = f"<Status>{status}</Status>" if status else ""
+    space = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return f'<VersioningConfiguration xmlns="{space}">{status}</VersioningConfiguration>'
+
+
+S3Response.get_bucket_versioning = get_bucket_versioning
 
 
 def one_at_a_time(environ, start_response):

@@ -24,7 +24,9 @@ struct LockSummary<'a> {
     objects_needed: u64,
     objects_extended: u64,
     objects_failed: u64,
-    /// Until when all that are needed are locked.
+    /// Whether everything that snapshots need could be seen.
+    all_seen: bool,
+    /// Until when all that are needed are locked; not there where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     locked_until: Option<String>,
     unneeded: Vec<UnneededLine>,
@@ -63,10 +65,13 @@ struct UndeleteSummary<'a> {
     message_type: &'static str,
     repository: &'a str,
     dry_run: bool,
+    /// Whether the bucket keeps versions: `enabled`, `suspended`, `unknown`.
+    versioning: &'static str,
     objects_undeleted: u64,
     objects_put_again: u64,
     objects_unchanged: u64,
     objects_gone: u64,
+    objects_of_others: u64,
     findings: &'a BTreeMap<FindingKind, u64>,
     num_findings: u64,
     total_duration: f64,
@@ -92,6 +97,7 @@ impl Json {
             objects_needed: report.needed,
             objects_extended: report.extended,
             objects_failed: report.failed,
+            all_seen: report.all_seen,
             locked_until: until.map(|until| utc_time(until.as_secs() as i64, 0)),
             unneeded: unneeded.collect(),
             findings: &locked.findings.counts,
@@ -114,10 +120,12 @@ impl Json {
             message_type: "summary",
             repository: undeleted.location,
             dry_run: undeleted.dry_run,
+            versioning: report.versioning.name(),
             objects_undeleted: report.undeleted,
             objects_put_again: report.put_again,
             objects_unchanged: report.unchanged,
             objects_gone: report.gone,
+            objects_of_others: report.of_others,
             findings: &undeleted.findings.counts,
             num_findings: undeleted.findings.total(),
             total_duration: undeleted.elapsed.as_secs_f64(),

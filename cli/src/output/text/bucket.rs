@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "s3")]
+use colvault_engine::s3client::Versioning;
+
 use super::super::Locked;
 #[cfg(feature = "s3")]
 use super::super::Undeleted;
 use super::Text;
-#[cfg(feature = "s3")]
-use crate::units::count;
-use crate::units::{bytes, counted, local_time, utc_time};
+use crate::units::{bytes, count, counted, local_time, utc_time};
 
 impl Text {
     pub(super) fn show_locked(&self, locked: &Locked<'_>) {
@@ -25,6 +26,13 @@ impl Text {
             Some(until) => {
                 let until = local_time(&utc_time(since_1970(until).as_secs() as i64, 0));
                 format!("  needed by snapshots: {needed}, locked until {until} or longer")
+            }
+            None if !report.all_seen => format!(
+                "  needed by snapshots: {needed} and what could not be seen: until when all is locked is not known"
+            ),
+            None if report.failed > 0 => {
+                let failed = count(report.failed);
+                format!("  needed by snapshots: {needed}; the locks of {failed} were not extended")
             }
             None => format!("  needed by snapshots: {needed}, some of them not locked"),
         });
@@ -53,9 +61,19 @@ impl Text {
         let would = if undeleted.dry_run { "would be " } else { "" };
         if report.undeleted + report.put_again + report.gone == 0 && report.findings.is_empty() {
             self.say(format!(
-                "{}: nothing was deleted or replaced, as far as the bucket keeps versions",
+                "{}: nothing to bring back: as its versions tell, nothing was deleted or replaced",
                 undeleted.location
             ));
+            self.say("  an object that was deleted with all its versions leaves no trace here");
+        }
+        match &report.versioning {
+            Versioning::Suspended => self.say(
+                "  the bucket does not keep versions at present: what was deleted or replaced since is gone",
+            ),
+            Versioning::Unknown(why) => {
+                self.say(format!("  whether the bucket keeps versions is not known: {why}"));
+            }
+            Versioning::Enabled | Versioning::Never => {}
         }
         let objects = |number| counted(number, "object", "objects");
         if report.undeleted > 0 {
@@ -68,14 +86,18 @@ impl Text {
         if report.unchanged > 0 {
             self.say(format!("{} with several versions are as they were", count(report.unchanged)));
         }
+        if report.of_others > 0 {
+            let number = objects(report.of_others);
+            self.say(format!("{number} of other repositories left as they are"));
+        }
         self.asked(undeleted.traffic.as_ref());
         self.findings(undeleted.findings);
-        if report.undeleted + report.put_again > 0 {
-            self.say(match undeleted.dry_run {
-                true => "dry run: nothing was changed".to_owned(),
-                false => format!("next: {} check --read-data", undeleted.next.again),
-            });
-        }
+        let again = &undeleted.next.again;
+        self.say(match (report.undeleted + report.put_again > 0, undeleted.dry_run) {
+            (true, true) => "dry run: nothing was changed".to_owned(),
+            (true, false) => format!("next: {again} check --read-data"),
+            (false, _) => format!("next: {again} check, which tells whether anything is missing"),
+        });
     }
 }
 
