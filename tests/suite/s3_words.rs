@@ -104,7 +104,7 @@ fn who_is_not_reached_is_named() {
         .set("HTTP_PROXY", "http://127.0.0.1:3")
         .expect(1, "snapshots")
         .complains("of http://127.0.0.1:2 through the proxy http://127.0.0.1:3:");
-    let plain = bucket.proxy.endpoint().replace("http://", "https://");
+    let plain = Moto::server().endpoint().replace("http://", "https://");
     Job::on(&plain, "bucket")
         .expect(1, "snapshots")
         .complains(&format!("no whole answer of {plain}"))
