@@ -199,7 +199,8 @@ fn what_a_host_has_kept_is_never_believed() {
     let kept = || crate::support::s3::objects(&cache.join("packs"));
     let whole = kept();
     assert!(!whole.is_empty() && whole.len() < 20, "{:?}", whole.keys());
-    let damages: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 5] = [
+    type Damage<'d> = &'d dyn Fn(&[u8]) -> Vec<u8>;
+    let damages: [(&str, Damage<'_>); 5] = [
         ("bits", &|bytes| bytes.iter().map(|byte| byte ^ 0x10).collect()),
         ("half", &|bytes| bytes[..bytes.len() / 2].to_vec()),
         ("nothing", &|_| Vec::new()),

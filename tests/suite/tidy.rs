@@ -30,7 +30,7 @@ const DOORS: [(&str, &[&str]); 33] = [
     ("lz4", &["packer/"]),
     ("md5", &["s3client/"]),
     ("memmap2", &["mmap.rs"]),
-    ("rayon", &["backup/", "restore/", "check.rs", "dump/", "pipeline.rs"]),
+    ("rayon", &["backup/", "restore/", "check/", "dump/", "pipeline.rs"]),
     ("redb", &["index/"]),
     ("roxmltree", &["source/columnstore/"]),
     ("rustls", &["s3client/"]),

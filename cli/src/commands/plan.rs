@@ -242,7 +242,7 @@ mod tests {
         let known =
             Forecast { bytes_to_read: 1000, stored_bytes: Some(100), ..Forecast::default() };
         let with_round = forecast(&known, &own, &config, Some(40));
-        assert_eq!((with_round.heads, with_round.lists), (40 + 10 + 1 + 2 + 1, 11));
+        assert_eq!((with_round.heads, with_round.lists), (40 + 10 + 1 + 2 + 1, 10));
         // Half of what was there before is extended.
         assert_eq!(with_round.puts, 2 + 10 + 1 + 2 + 20);
     }
