@@ -46,7 +46,7 @@ pub struct Part {
     at: usize,
 }
 
-/// A part that has come and is opened when the slot is packed.
+/// A part that has come and is opened when all have.
 pub struct KeptPart {
     /// Which.
     pub part: Part,
@@ -121,16 +121,13 @@ impl SlotParts {
         self.count_down()
     }
 
-    /// Keeps the stored bytes of a part while none has been put: they are less than the buffer of the
-    /// slot. Returns whether it was the last, or nothing where it is to be put now.
-    pub fn keep(&self, part: &Part, stored: &[u8], location: &Location) -> Option<bool> {
+    /// Keeps the stored bytes of a part, to be opened when all have come: they are far less than the buffer
+    /// of the slot. Returns whether it was the last.
+    pub fn keep(&self, part: &Part, stored: &[u8], location: &Location) -> bool {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        if !content.bytes.is_empty() {
-            return None;
-        }
         content.kept.push(KeptPart { part: *part, stored: stored.into(), location: *location });
         drop(content);
-        Some(self.count_down())
+        self.count_down()
     }
 
     /// Returns what was kept: when all parts have come, to be filled in before the slot is packed.
@@ -282,10 +279,10 @@ mod tests {
         }
     }
 
-    /// Catches parts that are kept although the slot is begun, kept twice, or not counted, and one that
-    /// cannot be opened passed off as there.
+    /// Catches parts that are kept and not counted, or told twice, and one that cannot be opened passed off
+    /// as there.
     #[test]
-    fn parts_are_kept_as_they_are_stored_until_the_first_is_put() {
+    fn parts_are_kept_as_they_are_stored_until_all_have_come() {
         let buffers = Buffers::default();
         let (id, recipe, bytes, expected) = slot(5);
         let location =
@@ -293,21 +290,21 @@ mod tests {
         for spoils in [false, true] {
             let parts = SlotParts::new(id, recipe.clone()).unwrap();
             let part = |n: usize| &parts.parts()[n];
-            assert_eq!(parts.keep(part(1), b"one", &location), Some(false));
+            assert!(!parts.keep(part(1), b"one", &location));
             assert!(!parts.put(part(0), &bytes[0], &buffers));
-            assert_eq!(parts.keep(part(2), b"two", &location), None, "the slot is begun");
-            assert!(parts.put(part(2), &bytes[2], &buffers), "the last one is told");
+            assert!(parts.keep(part(2), b"two", &location), "the last one is told");
             let kept = parts.take_kept();
-            let [KeptPart { part, stored, location: at }] = &kept[..] else {
-                panic!("one was kept")
-            };
+            assert!(parts.take_kept().is_empty(), "told once");
+            let [one, two] = &kept[..] else { panic!("two were kept") };
             assert_eq!(
-                (part.chunk, &**stored, *at),
-                (parts.parts()[1].chunk, &b"one"[..], location)
+                (&*one.stored, &*two.stored, one.location),
+                (&b"one"[..], &b"two"[..], location)
             );
+            assert_eq!([one, two].map(|kept| kept.part.chunk), [part(1).chunk, part(2).chunk]);
+            parts.fill(&two.part, &bytes[2], &buffers);
             match spoils {
-                false => parts.fill(part, &bytes[1], &buffers),
-                true => parts.spoil(part, &Error::new(ErrorKind::Corrupt, "chunk", "torn")),
+                false => parts.fill(&one.part, &bytes[1], &buffers),
+                true => parts.spoil(&one.part, &Error::new(ErrorKind::Corrupt, "chunk", "torn")),
             }
             let mut out = Vec::new();
             match parts.pack(&KEY, &Packers, &buffers, &mut out) {
@@ -316,18 +313,6 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        // All of it was kept.
-        let parts = SlotParts::new(id, recipe).unwrap();
-        let kept = [0, 1, 2].map(|n| parts.keep(&parts.parts()[n], b"", &location));
-        assert_eq!(kept, [Some(false), Some(false), Some(true)]);
-        parts
-            .take_kept()
-            .iter()
-            .zip(&bytes)
-            .for_each(|(kept, raw)| parts.fill(&kept.part, raw, &buffers));
-        let mut out = Vec::new();
-        assert_eq!(parts.pack(&KEY, &Packers, &buffers, &mut out).unwrap(), Rebuilt::Same);
-        assert_eq!(out, expected);
     }
 
     /// Catches a slot that is made although a part was lost or has another length, and one that is

@@ -1,9 +1,8 @@
 //! In which order a window is read, so that few slots wait for blocks.
 //!
 //! Most blocks of a slot lie side by side in one pack, its home; some lie elsewhere, because another slot
-//! had them first. Packs that others want something of are read first. What comes before its slot is
-//! begun is kept as it is stored, which is little; the slot is begun with the first block from its home.
-//! A window in which slots would still wait for each other is read in parts.
+//! had them first. Packs that others want something of are read first. What has come of a slot is kept as it is
+//! stored until the rest has come. A window of which too much would have to be kept is read in parts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +11,8 @@ use super::slots::{Block, Slot};
 use super::stretch::Job;
 use crate::id::PackId;
 
-/// Bytes of slots of which some blocks have come and others not; two windows may be under way.
-const OPEN_BYTES_MAX: u64 = 128 << 20;
+/// Stored bytes of slots of which some blocks have come and others not; two windows may be under way.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
 
 /// Sorts what a window reads, and divides it where too many slots would wait for blocks.
 pub(super) fn batches(mut jobs: Vec<Job>) -> Vec<Vec<Job>> {
@@ -76,7 +75,7 @@ fn pack_order(jobs: &[Job]) -> HashMap<PackId, usize> {
 
 fn divide(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     let order = slot_order(&jobs);
-    if order.len() < 2 || open_bytes_most(&jobs) <= OPEN_BYTES_MAX {
+    if order.len() < 2 || kept_bytes_most(&jobs) <= KEPT_BYTES_MAX {
         return vec![jobs];
     }
     let first: HashSet<*const Slot> = order[..order.len() / 2].iter().copied().collect();
@@ -104,31 +103,27 @@ fn slot_order(jobs: &[Job]) -> Vec<*const Slot> {
     slots.filter(|slot| seen.insert(*slot)).collect()
 }
 
-/// Returns the most bytes that slots hold which wait for blocks, when jobs are done in this order.
-fn open_bytes_most(jobs: &[Job]) -> u64 {
-    struct Open {
+/// Returns the most bytes that are kept of slots which wait for blocks, when jobs are done in this order.
+fn kept_bytes_most(jobs: &[Job]) -> u64 {
+    #[derive(Default)]
+    struct Waiting {
         to_come: usize,
-        holds: u64,
+        kept: u64,
     }
-    let mut open: HashMap<*const Slot, Open> = HashMap::new();
+    let mut waiting: HashMap<*const Slot, Waiting> = HashMap::new();
     for (_, block) in blocks(jobs) {
-        open.entry(Arc::as_ptr(&block.slot)).or_insert(Open { to_come: 0, holds: 0 }).to_come += 1;
+        waiting.entry(Arc::as_ptr(&block.slot)).or_default().to_come += 1;
     }
     let (mut now, mut most) = (0, 0);
     for (job, block) in blocks(jobs) {
-        let Some(slot) = open.get_mut(&Arc::as_ptr(&block.slot)) else { continue };
+        let Some(slot) = waiting.get_mut(&Arc::as_ptr(&block.slot)) else { continue };
+        let stored = u64::from(job.location.stored_length);
         slot.to_come -= 1;
-        let unpacked = block.slot.parts.bytes();
-        let before = slot.holds;
-        let is_begun = before >= unpacked || block.slot.is_home(job.location.pack);
-        slot.holds = match is_begun || slot.to_come == 0 {
-            true => unpacked,
-            false => before + u64::from(job.location.stored_length),
-        };
-        now = now + slot.holds - before.min(now);
+        slot.kept += stored;
+        now += stored;
         most = most.max(now);
         if slot.to_come == 0 {
-            now -= slot.holds;
+            now -= slot.kept;
         }
     }
     most
@@ -144,6 +139,7 @@ mod tests {
     use crate::recipe::SlotParts;
 
     const BLOCK: u32 = 256 << 10;
+    const STORED: u32 = 128 << 10;
 
     /// A slot of 4 MiB whose blocks lie in the packs given, one after the other from the slot's number on.
     fn slot(number: u32, packs: [u8; 16]) -> Vec<Job> {
@@ -159,8 +155,8 @@ mod tests {
         let job = |(n, block): (usize, Block)| Job {
             location: Location {
                 pack: PackId([packs[n]; 32]),
-                offset: (number * 16 + n as u32) * 1000,
-                stored_length: 1000,
+                offset: (number * 16 + n as u32) * STORED,
+                stored_length: STORED,
                 raw_length: BLOCK,
             },
             id: block.part.chunk,
@@ -210,11 +206,11 @@ mod tests {
         let mut wanted: Vec<ChunkId> = jobs.iter().map(|job| job.id).collect();
         find_homes(&jobs);
         jobs.sort_unstable_by_key(|job| (job.location.pack, job.location.offset));
-        assert!(open_bytes_most(&jobs) > OPEN_BYTES_MAX, "the test tests nothing");
+        assert!(kept_bytes_most(&jobs) > KEPT_BYTES_MAX, "the test tests nothing");
         let batches = batches(jobs);
         assert!((2..=4).contains(&batches.len()), "{}", batches.len());
         for batch in &batches {
-            assert!(open_bytes_most(batch) <= OPEN_BYTES_MAX);
+            assert!(kept_bytes_most(batch) <= KEPT_BYTES_MAX);
         }
         let mut found: Vec<ChunkId> = batches.iter().flatten().map(|job| job.id).collect();
         wanted.sort_unstable();
@@ -226,8 +222,9 @@ mod tests {
     #[test]
     fn a_shared_block_goes_to_the_slots_of_every_part() {
         // The first block of all of them is the same chunk.
-        let (firsts, mut jobs): (Vec<Job>, Vec<Job>) =
-            (0..100).flat_map(waiting).partition(|job| job.location.offset.is_multiple_of(16_000));
+        let (firsts, mut jobs): (Vec<Job>, Vec<Job>) = (0..100)
+            .flat_map(waiting)
+            .partition(|job| job.location.offset.is_multiple_of(16 * STORED));
         let mut firsts = firsts.into_iter();
         let mut shared = firsts.next().unwrap();
         shared.blocks.extend(firsts.flat_map(|job| job.blocks));

@@ -1,7 +1,8 @@
 //! Slots that are stored as recipes: gathered with what else a window writes, their blocks put
 //! together as they are read, packed again and written.
 //!
-//! The unpacked bytes of a slot are held until the last of its blocks has come; see [`super::order`].
+//! What has come of a slot is kept as it is stored until the last of its blocks has come; see
+//! [`super::order`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -131,24 +132,16 @@ impl Windows<'_> {
         }
     }
 
-    /// Keeps a stored chunk for a slot that is not begun yet. Returns false when it is to be put at once.
+    /// Keeps a stored chunk for a slot; the last one opens them all, packs the slot and writes it.
     pub(super) fn keep_block(
         &self,
         block: &Block,
         stored: &[u8],
         location: &Location,
-    ) -> Result<bool> {
-        if block.slot.is_home(location.pack) {
-            return Ok(false);
-        }
+    ) -> Result<()> {
         match block.slot.parts.keep(&block.part, stored, location) {
-            None => Ok(false),
-            Some(is_last) => {
-                if is_last {
-                    self.finish_slot(&block.slot)?;
-                }
-                Ok(true)
-            }
+            true => self.finish_slot(&block.slot),
+            false => Ok(()),
         }
     }
 

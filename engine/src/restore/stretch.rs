@@ -135,10 +135,13 @@ impl Windows<'_> {
             let mut run = Run { uses: Vec::new(), length: 0 };
             for job in &mut jobs {
                 let stored = stored(&job.location);
-                if let Some(stored) = stored
-                    && self.keep_blocks(job, stored)?
-                {
-                    continue;
+                if let Some(stored) = stored {
+                    for block in job.blocks.drain(..) {
+                        self.keep_block(&block, stored, &job.location)?;
+                    }
+                    if job.uses.is_empty() {
+                        continue;
+                    }
                 }
                 let raw_length = job.location.raw_length as usize;
                 let continues = job.uses.first().is_none_or(|first| run.is_continued_by(first));
@@ -174,21 +177,6 @@ impl Windows<'_> {
             self.begin_writeback(&jobs);
             Ok(())
         })
-    }
-
-    /// Keeps a stored chunk for slots that are not begun. Returns whether nobody else wants it.
-    fn keep_blocks(&self, job: &mut Job, stored: &[u8]) -> Result<bool> {
-        if job.blocks.is_empty() {
-            return Ok(false);
-        }
-        let mut rest = Vec::new();
-        for block in std::mem::take(&mut job.blocks) {
-            if !self.keep_block(&block, stored, &job.location)? {
-                rest.push(block);
-            }
-        }
-        job.blocks = rest;
-        Ok(job.blocks.is_empty() && job.uses.is_empty())
     }
 
     /// Has the kernel begin to write long stretches to the disk, so that the disk works while the
