@@ -1,14 +1,12 @@
 //! Long reads of packs where each read waits for a store: one request brings several stretches, several
 //! are under way at once, and what has come and is not used yet is bounded.
 
-use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::backend::{Backend, Key, is_unanswered};
+use crate::backend::{Backend, is_unanswered};
 use crate::error::Error;
-use crate::id::PackId;
-use crate::index::Location;
+use crate::pack::{PackBytes, PackRange};
 
 /// One request brings at most this many bytes, unless one stretch alone is more...
 const FETCH_BYTES_MAX: u64 = 36 << 20;
@@ -19,24 +17,20 @@ const HELD_BYTES_MAX: u64 = 160 << 20;
 
 /// Something that is read from one pack at once.
 pub trait Stretch {
-    /// Returns the pack, and from which byte to which.
-    fn place(&self) -> (PackId, u64, u64);
+    /// Returns where it lies; nowhere, where it is empty.
+    fn place(&self) -> Option<PackRange>;
 }
 
 /// Bytes of a pack, held until the last stretch in them is done with.
 pub struct Fetched {
-    pack: PackId,
-    offset: u64,
-    bytes: Vec<u8>,
+    bytes: PackBytes,
     _share: Share,
 }
 
 impl Fetched {
-    /// Returns the stored bytes of a chunk, if they are among these.
-    pub fn get(&self, location: &Location) -> Option<&[u8]> {
-        let from = u64::from(location.offset).checked_sub(self.offset)?;
-        let from = usize::try_from(from).ok().filter(|_| location.pack == self.pack)?;
-        self.bytes.get(from..from.checked_add(location.stored_length as usize)?)
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &PackBytes {
+        &self.bytes
     }
 }
 
@@ -60,10 +54,8 @@ pub struct Fetcher<'f, S> {
 
 /// One request, and what it is for.
 struct Request<S> {
-    pack: PackId,
-    offset: u64,
-    end: u64,
-    stretches: VecDeque<S>,
+    place: PackRange,
+    stretches: Vec<S>,
 }
 
 /// Calls `body` with a fetcher; for every stretch it is given, `take` is called once with what came of
@@ -111,18 +103,18 @@ impl<S: Stretch> Fetcher<'_, S> {
 fn requests<S: Stretch>(stretches: impl IntoIterator<Item = S>) -> Vec<Request<S>> {
     let mut requests: Vec<Request<S>> = Vec::new();
     for stretch in stretches {
-        let (pack, offset, end) = stretch.place();
-        let fits = |request: &&mut Request<S>| {
-            request.pack == pack
-                && (request.offset..=request.end + GAP_BYTES_MAX).contains(&offset)
-                && end - request.offset <= FETCH_BYTES_MAX
+        let Some(place) = stretch.place() else { continue };
+        let fits = |Request { place: so_far, .. }: &&mut Request<S>| {
+            so_far.pack == place.pack
+                && (so_far.offset..=so_far.end + GAP_BYTES_MAX).contains(&place.offset)
+                && place.end - so_far.offset <= FETCH_BYTES_MAX
         };
         match requests.last_mut().filter(fits) {
             Some(request) => {
-                request.end = request.end.max(end);
-                request.stretches.push_back(stretch);
+                request.place.end = request.place.end.max(place.end);
+                request.stretches.push(stretch);
             }
-            None => requests.push(Request { pack, offset, end, stretches: [stretch].into() }),
+            None => requests.push(Request { place, stretches: vec![stretch] }),
         }
     }
     requests
@@ -135,7 +127,7 @@ fn next<S>(
 ) -> Option<(Request<S>, Share)> {
     let requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
     let request = requests.recv().ok()?;
-    let share = Held::share(held, request.end - request.offset);
+    let share = Held::share(held, request.place.end - request.place.offset);
     Some((request, share))
 }
 
@@ -146,11 +138,9 @@ fn answer<S>(
     request: Request<S>,
     share: Share,
 ) {
-    let Request { pack, offset, end, stretches } = request;
-    let length = usize::try_from(end - offset).unwrap_or(usize::MAX);
-    let read = wanted().then(|| backend.get_range(&Key::Pack(pack), offset, length));
-    let fetched = match read {
-        Some(Ok(bytes)) => Ok(Arc::new(Fetched { pack, offset, bytes, _share: share })),
+    let Request { place, stretches } = request;
+    let fetched = match wanted().then(|| PackBytes::read(backend, &place)) {
+        Some(Ok(bytes)) => Ok(Arc::new(Fetched { bytes, _share: share })),
         Some(Err(error)) => Err(is_unanswered(backend, &error).then_some(error)),
         None => Err(None),
     };
@@ -200,23 +190,26 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
-    use crate::backend::{Listed, Space};
+    use crate::backend::{Key, Listed, Space};
     use crate::error::{ErrorKind, Result};
+    use crate::id::PackId;
+    use crate::index::Location;
 
     /// A stretch, and its number.
     struct Piece {
         number: usize,
-        place: (PackId, u64, u64),
+        place: PackRange,
     }
 
     impl Stretch for Piece {
-        fn place(&self) -> (PackId, u64, u64) {
-            self.place
+        fn place(&self) -> Option<PackRange> {
+            Some(self.place)
         }
     }
 
     fn piece(number: usize, pack: u8, offset: u64, length: u64) -> Piece {
-        Piece { number, place: (PackId([pack; 32]), offset, offset + length) }
+        let place = PackRange { pack: PackId([pack; 32]), offset, end: offset + length };
+        Piece { number, place }
     }
 
     /// A store in which each byte of a pack is its number; packs 200 and up are not there.
@@ -271,7 +264,7 @@ mod tests {
     ) -> BTreeMap<usize, String> {
         let came = Mutex::new(BTreeMap::new());
         let take = |piece: Piece, arrival| {
-            let (pack, offset, end) = piece.place;
+            let PackRange { pack, offset, end } = piece.place;
             let location = Location {
                 pack,
                 offset: offset as u32,
@@ -281,10 +274,10 @@ mod tests {
             let what = match &arrival {
                 Arrival::Near => "near".to_owned(),
                 Arrival::Came(fetched) => {
-                    let bytes = fetched.get(&location).expect("all of it came");
+                    let bytes = fetched.bytes().get(&location).expect("all of it came");
                     assert_eq!(bytes.len() as u64, end - offset);
                     let other = Location { pack: PackId([0; 32]), ..location };
-                    assert!(fetched.get(&other).is_none(), "of another pack");
+                    assert!(fetched.bytes().get(&other).is_none(), "of another pack");
                     bytes[0].to_string()
                 }
                 Arrival::Unreadable => "unreadable".to_owned(),
@@ -313,7 +306,9 @@ mod tests {
         ];
         let asked: Vec<(u64, u64, usize)> = requests(pieces)
             .iter()
-            .map(|request| (request.offset, request.end - request.offset, request.stretches.len()))
+            .map(|Request { place, stretches }| {
+                (place.offset, place.end - place.offset, stretches.len())
+            })
             .collect();
         let far = 2101 + 2 * gap;
         assert_eq!(

@@ -3,6 +3,7 @@
 //! Packs are written by [`crate::pipeline`]; source of the layout: FORMAT.md 4.1.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::backend::{Backend, Key};
 use crate::error::{Error, Result};
@@ -95,6 +96,62 @@ fn trailer<'p>(
 /// Returns how many bytes [`read_trailer`] reads of a pack with so many chunks.
 pub fn trailer_bytes(chunks: usize) -> u64 {
     (HEADER_LEN + FOOTER_LEN + chunks * crate::format::pack::PLACE_LEN) as u64
+}
+
+/// Bytes of a pack from an offset on.
+pub struct PackBytes {
+    pack: PackId,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl PackBytes {
+    /// Takes over bytes of a pack that begin at `offset`.
+    pub fn new(pack: PackId, offset: u64, bytes: Vec<u8>) -> Self {
+        PackBytes { pack, offset, bytes }
+    }
+
+    /// Reads the bytes of a place. Fails as [`Backend::get_range`].
+    pub fn read(backend: &dyn Backend, place: &PackRange) -> Result<Self> {
+        let length = usize::try_from(place.end - place.offset).unwrap_or(usize::MAX);
+        let bytes = backend.get_range(&Key::Pack(place.pack), place.offset, length)?;
+        Ok(PackBytes::new(place.pack, place.offset, bytes))
+    }
+
+    /// Returns the stored bytes of a chunk, if they are among these.
+    pub fn get(&self, location: &Location) -> Option<&[u8]> {
+        let from = u64::from(location.offset).checked_sub(self.offset)?;
+        let from = usize::try_from(from).ok().filter(|_| location.pack == self.pack)?;
+        self.bytes.get(from..from.checked_add(location.stored_length as usize)?)
+    }
+}
+
+/// A part of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackRange {
+    /// The pack.
+    pub pack: PackId,
+    /// Where it begins.
+    pub offset: u64,
+    /// Where it ends.
+    pub end: u64,
+}
+
+impl PackRange {
+    /// Returns where a stretch lies, from its first chunk to its last; an empty one lies nowhere.
+    pub fn of<T>(stretch: &[T], location: impl Fn(&T) -> &Location) -> Option<Self> {
+        let (first, last) = (location(stretch.first()?), location(stretch.last()?));
+        Some(PackRange { pack: first.pack, offset: first.offset.into(), end: last.end() })
+    }
+}
+
+/// Returns the pack in which most stored bytes of some chunks lie.
+pub fn home(chunks: impl IntoIterator<Item = Location>) -> Option<PackId> {
+    let mut stored: BTreeMap<PackId, u64> = BTreeMap::new();
+    for location in chunks {
+        *stored.entry(location.pack).or_default() += u64::from(location.stored_length);
+    }
+    stored.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(pack, _)| pack)
 }
 
 /// Groups what is to be read, sorted by pack and offset, into stretches that are read at once: in

@@ -11,6 +11,7 @@ use crate::ahead::{ReadAhead, RecordCache};
 use crate::backend::{Backend, Key, Listed, Space, is_unanswered, listed};
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::FindingKind;
 use crate::format::config::{
     Config, CutterParameters, FeatureRecord, SlotParameters, StoreFacts, from_json, to_json,
 };
@@ -338,6 +339,18 @@ impl Repository {
             ));
         }
         Ok(Some(body.to_vec()))
+    }
+
+    /// Returns the kind of finding that an error of reading a chunk or a recipe is. Passes on other errors, as
+    /// that a store gave no answer.
+    pub fn loss_kind(&self, error: &Error) -> Result<FindingKind> {
+        match error.kind() {
+            _ if is_unanswered(self.backend(), error) => Err(error.repeat()),
+            ErrorKind::NotFound => Ok(FindingKind::MissingChunk),
+            ErrorKind::Corrupt | ErrorKind::Io => Ok(FindingKind::DamagedChunk),
+            ErrorKind::Unsupported => Ok(FindingKind::UnknownPacker),
+            _ => Err(error.repeat()),
+        }
     }
 
     /// Reads a chunk: looks it up, reads its range, decompresses it and verifies its hash. When one

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -16,10 +17,10 @@ use crate::finding::{Finding, FindingKind};
 use crate::format::ChunkKind;
 use crate::format::index::IndexedPack;
 use crate::format::pack::{Place, with_offsets};
-use crate::format::recipe::CODEC_RECIPE;
+use crate::format::recipe::{CODEC_RECIPE, Recipe};
 use crate::id::{ChunkId, PackId, hash_stored};
 use crate::index::{KnownPack, Location};
-use crate::pack::stretches;
+use crate::pack::{self, PackBytes, PackRange, stretches};
 use crate::progress::Event;
 use crate::recipe::{Rebuilt, rebuild};
 use crate::repository::Repository;
@@ -60,7 +61,8 @@ impl Checker<'_> {
         let (repository, options, observer) = (self.repository, self.options, self.observer);
         let pack = |slot: &SeenSlot| {
             options.cancel.check()?;
-            let finding = pack_slot(repository, options, slot, &AtHand::default())?;
+            let recipe = repository.read_recipe(slot.id, slot.length);
+            let finding = pack_slot(repository, options, slot, recipe, &AtHand::default())?;
             observer.event(Event::Done { entries: 1, bytes: slot.length.into() });
             Ok(finding)
         };
@@ -129,62 +131,43 @@ impl Checker<'_> {
 /// Returns the pack in which most of a slot lies.
 fn home(repository: &Repository, slot: &SeenSlot) -> Option<PackId> {
     let recipe = repository.read_recipe(slot.id, slot.length).ok()?;
-    let mut stored: BTreeMap<PackId, u64> = BTreeMap::new();
-    for chunk in recipe.chunks() {
-        let location = repository.index().find(chunk, ChunkKind::Data).ok()??;
-        *stored.entry(location.pack).or_default() += u64::from(location.stored_length);
-    }
-    stored.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(pack, _)| pack)
+    let find = |chunk| repository.index().find(chunk, ChunkKind::Data).ok().flatten();
+    pack::home(recipe.chunks().map(find).collect::<Option<Vec<Location>>>()?)
 }
 
-/// Stored chunks that are at hand.
+/// Stored chunks that are at hand: of a pack, and pieces of others.
 #[derive(Default)]
 struct AtHand<'p> {
-    /// All bytes of a pack.
-    pack: Option<(PackId, &'p [u8])>,
-    /// Chunks of other packs.
-    others: HashMap<ChunkId, (Location, Vec<u8>)>,
+    pack: Option<&'p PackBytes>,
+    others: HashMap<ChunkId, (Location, Arc<PackBytes>)>,
 }
 
 impl<'p> AtHand<'p> {
-    /// Has at hand what slots need that lie in a pack mostly: of a store, what of them lies elsewhere is asked for
-    /// here, neighbours at once. What cannot be had is missed later.
-    fn for_slots(
+    /// Has at hand what recipes need of whose slots most lies in a pack: of a store, what lies elsewhere is asked
+    /// for here, neighbours at once. What cannot be had is missed later.
+    fn for_recipes(
         repository: &Repository,
-        pack: PackId,
-        bytes: &'p [u8],
-        slots: &[SeenSlot],
+        bytes: &'p PackBytes,
+        recipes: &[Result<Recipe>],
     ) -> Result<Self> {
-        let mut at_hand = AtHand { pack: Some((pack, bytes)), others: HashMap::new() };
+        let mut at_hand = AtHand { pack: Some(bytes), others: HashMap::new() };
         let backend = repository.backend();
         if backend.reads_at_once().is_none() {
             return Ok(at_hand);
         }
         let mut wanted: BTreeMap<(PackId, u32), (ChunkId, Location)> = BTreeMap::new();
-        for slot in slots {
-            let Ok(recipe) = repository.read_recipe(slot.id, slot.length) else { continue };
-            for chunk in recipe.chunks() {
-                let location = repository.index().find(chunk, ChunkKind::Data)?;
-                if let Some(location) = location.filter(|location| location.pack != pack) {
-                    wanted.insert((location.pack, location.offset), (chunk, location));
-                }
+        for chunk in recipes.iter().flatten().flat_map(Recipe::chunks) {
+            let location = repository.index().find(chunk, ChunkKind::Data)?;
+            if let Some(location) = location.filter(|location| bytes.get(location).is_none()) {
+                wanted.insert((location.pack, location.offset), (chunk, location));
             }
         }
         for stretch in stretches(wanted.into_values().collect(), |(_, location)| location) {
-            let (Some((_, first)), Some((_, last))) = (stretch.first(), stretch.last()) else {
-                continue;
-            };
-            let start = u64::from(first.offset);
-            let length = usize::try_from(last.end() - start).unwrap_or(usize::MAX);
-            let Ok(bytes) = backend.get_range(&Key::Pack(first.pack), start, length) else {
-                continue;
-            };
-            for (chunk, location) in stretch {
-                let from = (u64::from(location.offset) - start) as usize;
-                if let Some(stored) = bytes.get(from..from + location.stored_length as usize) {
-                    at_hand.others.insert(chunk, (location, stored.to_vec()));
-                }
-            }
+            let place = PackRange::of(&stretch, |(_, location)| location);
+            let read = place.and_then(|place| PackBytes::read(backend, &place).ok());
+            let Some(read) = read.map(Arc::new) else { continue };
+            let at_hand_now = |(chunk, location)| (chunk, (location, Arc::clone(&read)));
+            at_hand.others.extend(stretch.into_iter().map(at_hand_now));
         }
         Ok(at_hand)
     }
@@ -197,19 +180,19 @@ impl<'p> AtHand<'p> {
         decompressor: &mut Decompressor,
         raw: &mut [u8],
     ) -> Result<bool> {
-        let mut open = |location: &Location, stored: &[u8]| {
+        let mut open = |location: &Location, bytes: &PackBytes| {
             location.raw_length as usize == raw.len()
-                && repository.open_chunk_into(chunk, stored, location, decompressor, raw).is_ok()
+                && bytes.get(location).is_some_and(|stored| {
+                    repository.open_chunk_into(chunk, stored, location, decompressor, raw).is_ok()
+                })
         };
-        if let Some((location, stored)) = self.others.get(&chunk) {
-            return Ok(open(location, stored));
+        if let Some((location, bytes)) = self.others.get(&chunk) {
+            return Ok(open(location, bytes));
         }
-        let Some((pack, bytes)) = self.pack else { return Ok(false) };
+        let Some(bytes) = self.pack else { return Ok(false) };
         let locations = repository.index().locations(chunk, ChunkKind::Data)?;
-        let Some(location) = locations.iter().find(|at| at.pack == pack) else { return Ok(false) };
-        let from = location.offset as usize;
-        let stored = bytes.get(from..from.saturating_add(location.stored_length as usize));
-        Ok(stored.is_some_and(|stored| open(location, stored)))
+        let here = locations.iter().find(|location| bytes.get(location).is_some());
+        Ok(here.is_some_and(|location| open(location, bytes)))
     }
 }
 
@@ -218,10 +201,11 @@ fn pack_slot(
     repository: &Repository,
     options: &CheckOptions,
     slot: &SeenSlot,
+    recipe: Result<Recipe>,
     at_hand: &AtHand<'_>,
 ) -> Result<Option<Finding>> {
     let SeenSlot { id, length, path } = slot;
-    let packed = repository.read_recipe(*id, *length).and_then(|recipe| {
+    let packed = recipe.and_then(|recipe| {
         KEPT.with_borrow_mut(|(decompressor, out)| {
             let fetch = &mut |chunk, raw: &mut [u8]| {
                 if at_hand.open(repository, chunk, decompressor, raw)? {
@@ -237,14 +221,8 @@ fn pack_slot(
         Ok(Rebuilt::Otherwise(how)) => {
             (FindingKind::SlotPackedOtherwise, format!("slot {id} is packed otherwise: {how}"))
         }
-        Err(error) if is_unanswered(repository.backend(), &error) => return Err(error),
         Err(error) => {
-            let kind = match error.kind() {
-                ErrorKind::NotFound => FindingKind::MissingChunk,
-                ErrorKind::Corrupt | ErrorKind::Io => FindingKind::DamagedChunk,
-                ErrorKind::Unsupported => FindingKind::UnknownPacker,
-                _ => return Err(error),
-            };
+            let kind = repository.loss_kind(&error)?;
             (kind, format!("slot {id} of {length} bytes cannot be made: {error}"))
         }
     };
@@ -270,10 +248,12 @@ fn read_pack(
     let mut read = PackRead { bytes: 0, whole, findings: Vec::new() };
     let outcome = match whole {
         true => read_whole(repository, pack, &mut read).and_then(|bytes| {
-            let at_hand = AtHand::for_slots(repository, pack.id, &bytes, slots)?;
-            for slot in slots {
+            let recipe = |slot: &SeenSlot| repository.read_recipe(slot.id, slot.length);
+            let recipes: Vec<Result<Recipe>> = slots.iter().map(recipe).collect();
+            let at_hand = AtHand::for_recipes(repository, &bytes, &recipes)?;
+            for (slot, recipe) in slots.iter().zip(recipes) {
                 options.cancel.check()?;
-                read.findings.extend(pack_slot(repository, options, slot, &at_hand)?);
+                read.findings.extend(pack_slot(repository, options, slot, recipe, &at_hand)?);
             }
             Ok(())
         }),
@@ -306,9 +286,8 @@ fn read_trailer(
     pack: &KnownPack,
     read: &mut PackRead,
 ) -> Result<Vec<Place>> {
-    let found =
-        crate::pack::read_trailer(repository.backend(), pack.id, pack.bytes, repository.id())?;
-    read.bytes += crate::pack::trailer_bytes(found.places.len());
+    let found = pack::read_trailer(repository.backend(), pack.id, pack.bytes, repository.id())?;
+    read.bytes += pack::trailer_bytes(found.places.len());
     same_as_index(repository, pack, found, read)
 }
 
@@ -357,7 +336,7 @@ fn compare_with_index(
 }
 
 /// Reads all of a pack, verifies its chunks and returns its bytes.
-fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) -> Result<Vec<u8>> {
+fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) -> Result<PackBytes> {
     let key = Key::Pack(pack.id);
     let bytes = repository.backend().get(&key, pack.bytes)?;
     if hash_stored(&[&bytes]) != pack.id.0 {
@@ -367,7 +346,7 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
             "the pack's bytes do not hash to its name",
         ));
     }
-    let found = crate::pack::trailer_of(&bytes, pack.id, repository.id())?;
+    let found = pack::trailer_of(&bytes, pack.id, repository.id())?;
     let places = same_as_index(repository, pack, found, read)?;
     read.bytes = pack.bytes;
     let mut decompressor = Decompressor::new();
@@ -399,5 +378,5 @@ fn read_whole(repository: &Repository, pack: &KnownPack, read: &mut PackRead) ->
             Err(error) => return Err(error),
         }
     }
-    Ok(bytes)
+    Ok(PackBytes::new(pack.id, 0, bytes))
 }

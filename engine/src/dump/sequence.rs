@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use super::DumpOptions;
-use crate::backend::{Key, is_unanswered};
+use crate::backend::is_unanswered;
 use crate::compress::Decompressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, FindingKind};
@@ -19,7 +19,7 @@ use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::id::ChunkId;
 use crate::index::Location;
-use crate::pack::stretches;
+use crate::pack::{PackBytes, PackRange, stretches};
 use crate::packer::Pack;
 use crate::progress::{Cancel, Event, Observer};
 use crate::recipe::{Buffers, Part, Rebuilt, SlotParts};
@@ -377,12 +377,9 @@ fn lost(length: usize, file_offset: u64, what: &str, why: &str) -> String {
 impl Reader<'_> {
     /// Reads one stretch of a pack and verifies its chunks. Of a damaged chunk any other copy will do.
     fn read(&self, jobs: Vec<Job>, reads: &Reads) {
-        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return };
-        let start = u64::from(first.location.offset);
-        let length = usize::try_from(last.location.end() - start).unwrap_or(usize::MAX);
-        let key = Key::Pack(first.location.pack);
+        let Some(place) = PackRange::of(&jobs, |job| &job.location) else { return };
         let backend = self.repository.backend();
-        let bytes = match backend.get_range(&key, start, length) {
+        let bytes = match PackBytes::read(backend, &place) {
             Ok(bytes) => Some(bytes),
             Err(error) if is_unanswered(backend, &error) => {
                 // Nor will it answer for each chunk alone.
@@ -393,9 +390,7 @@ impl Reader<'_> {
         };
         DECOMPRESSOR.with_borrow_mut(|decompressor| {
             for job in jobs {
-                let from = (u64::from(job.location.offset) - start) as usize;
-                let to = from + job.location.stored_length as usize;
-                let stored = bytes.as_ref().and_then(|bytes| bytes.get(from..to));
+                let stored = bytes.as_ref().and_then(|bytes| bytes.get(&job.location));
                 self.read_one(&job, stored, decompressor, reads);
             }
         });

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use super::slots::{Block, Slot};
 use super::stretch::Job;
 use crate::id::PackId;
+use crate::index::Location;
+use crate::pack::home;
 
 /// Stored bytes of slots of which some blocks have come and others not; two windows may be under way.
 const KEPT_BYTES_MAX: u64 = 64 << 20;
 
 /// Sorts what a window reads, and divides it where too many slots would wait for blocks.
 pub(super) fn batches(mut jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    find_homes(&jobs);
     let order = pack_order(&jobs);
     jobs.sort_unstable_by_key(|job| {
         (order.get(&job.location.pack).copied(), job.location.pack, job.location.offset)
@@ -28,20 +29,14 @@ fn blocks(jobs: &[Job]) -> impl Iterator<Item = (&Job, &Block)> {
     jobs.iter().flat_map(|job| job.blocks.iter().map(move |block| (job, block)))
 }
 
-/// Tells every slot in which pack most of it lies.
-fn find_homes(jobs: &[Job]) {
-    let mut stored: HashMap<*const Slot, BTreeMap<PackId, u64>> = HashMap::new();
+/// Returns in which pack most of each slot lies.
+fn homes(jobs: &[Job]) -> HashMap<*const Slot, PackId> {
+    let mut chunks: HashMap<*const Slot, Vec<Location>> = HashMap::new();
     for (job, block) in blocks(jobs) {
-        let packs = stored.entry(Arc::as_ptr(&block.slot)).or_default();
-        *packs.entry(job.location.pack).or_default() += u64::from(job.location.stored_length);
+        chunks.entry(Arc::as_ptr(&block.slot)).or_default().push(job.location);
     }
-    for (_, block) in blocks(jobs) {
-        let packs = stored.get(&Arc::as_ptr(&block.slot));
-        let most = packs.and_then(|packs| packs.iter().max_by_key(|(_, bytes)| **bytes));
-        if let Some((pack, _)) = most {
-            block.slot.home.get_or_init(|| *pack);
-        }
-    }
+    let home = |(slot, chunks)| home(chunks).map(|home| (slot, home));
+    chunks.into_iter().filter_map(home).collect()
 }
 
 /// Returns the packs in an order in which those come first that slots of others want something of, as
@@ -50,9 +45,11 @@ fn pack_order(jobs: &[Job]) -> HashMap<PackId, usize> {
     // How many blocks a pack has for slots at home in another.
     let mut gives: BTreeMap<PackId, BTreeMap<PackId, u64>> = BTreeMap::new();
     let mut wants: BTreeMap<PackId, u64> = jobs.iter().map(|job| (job.location.pack, 0)).collect();
+    let homes = homes(jobs);
     for (job, block) in blocks(jobs) {
         let pack = job.location.pack;
-        if let Some(home) = block.slot.home.get().filter(|home| **home != pack) {
+        let home = homes.get(&Arc::as_ptr(&block.slot));
+        if let Some(home) = home.filter(|home| **home != pack) {
             *gives.entry(pack).or_default().entry(*home).or_default() += 1;
             *wants.entry(*home).or_default() += 1;
         }
@@ -97,10 +94,10 @@ fn divide(jobs: Vec<Job>) -> Vec<Vec<Job>> {
 
 /// Returns the slots, those first whose home is read first.
 fn slot_order(jobs: &[Job]) -> Vec<*const Slot> {
-    let mut seen = HashSet::new();
-    let at_home = |(job, block): &(&Job, &Block)| block.slot.is_home(job.location.pack);
-    let slots = blocks(jobs).filter(at_home).map(|(_, block)| Arc::as_ptr(&block.slot));
-    slots.filter(|slot| seen.insert(*slot)).collect()
+    let (homes, mut seen) = (homes(jobs), HashSet::new());
+    let slots = blocks(jobs).map(|(job, block)| (job.location.pack, Arc::as_ptr(&block.slot)));
+    let at_home = slots.filter(|(pack, slot)| homes.get(slot) == Some(pack));
+    at_home.map(|(_, slot)| slot).filter(|slot| seen.insert(*slot)).collect()
 }
 
 /// Returns the most bytes that are kept of slots which wait for blocks, when jobs are done in this order.
@@ -135,7 +132,6 @@ mod tests {
     use crate::format::extent::Extent;
     use crate::format::recipe::Recipe;
     use crate::id::ChunkId;
-    use crate::index::Location;
     use crate::recipe::SlotParts;
 
     const BLOCK: u32 = 256 << 10;
@@ -204,7 +200,6 @@ mod tests {
         let mut jobs = Vec::new();
         (0..100).for_each(|n| jobs.extend(waiting(n)));
         let mut wanted: Vec<ChunkId> = jobs.iter().map(|job| job.id).collect();
-        find_homes(&jobs);
         jobs.sort_unstable_by_key(|job| (job.location.pack, job.location.offset));
         assert!(kept_bytes_most(&jobs) > KEPT_BYTES_MAX, "the test tests nothing");
         let batches = batches(jobs);

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::{Advice, fadvise};
@@ -19,7 +19,7 @@ use crate::compress::Decompressor;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, FindingKind};
 use crate::format::ChunkKind;
-use crate::id::{ChunkId, PackId};
+use crate::id::ChunkId;
 use crate::index::Location;
 use crate::recipe::{KeptPart, Part, Rebuilt, SlotParts};
 
@@ -38,9 +38,7 @@ thread_local! {
 pub(super) struct Slot {
     id: ChunkId,
     uses: Vec<Use>,
-    pub(super) parts: SlotParts,
-    /// The pack in which most of it lies.
-    pub(super) home: OnceLock<PackId>,
+    parts: SlotParts,
 }
 
 /// A place in a slot that wants a chunk.
@@ -69,12 +67,7 @@ impl WantedSlots {
 
 impl Slot {
     pub fn new(id: ChunkId, uses: Vec<Use>, parts: SlotParts) -> Self {
-        Slot { id, uses, parts, home: OnceLock::new() }
-    }
-
-    /// Whether most of it lies in this pack.
-    pub fn is_home(&self, pack: PackId) -> bool {
-        self.home.get() == Some(&pack)
+        Slot { id, uses, parts }
     }
 
     /// Returns the places where its chunks go.
@@ -114,7 +107,7 @@ impl Windows<'_> {
                 Ok(Some(slot))
             }
             Err(error) => {
-                self.lose_slot(id, &uses, self.loss_kind(&error)?, &error.to_string());
+                self.lose_slot(id, &uses, self.repository.loss_kind(&error)?, &error.to_string());
                 Ok(None)
             }
         }
@@ -180,7 +173,7 @@ impl Windows<'_> {
                     self.lose_slot(
                         slot.id,
                         &slot.uses,
-                        self.loss_kind(&error)?,
+                        self.repository.loss_kind(&error)?,
                         &error.to_string(),
                     );
                     return Ok(());

@@ -14,14 +14,14 @@ use rustix::fs::{Advice, fadvise};
 
 use super::slots::Block;
 use super::window::{Windows, Writing};
-use crate::backend::{Key, is_unanswered};
 use crate::compress::Decompressor;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fetch::Arrival;
 use crate::finding::FindingKind;
 use crate::format::ChunkKind;
-use crate::id::{ChunkId, PackId};
+use crate::id::ChunkId;
 use crate::index::Location;
+use crate::pack::{PackBytes, PackRange};
 use crate::progress::Event;
 
 /// Chunks are written together up to this many bytes: what was opened is still in the second-level
@@ -30,14 +30,6 @@ pub(super) const WRITE_BYTES_MAX: usize = 256 << 10;
 
 /// A stretch of a file at least this long is sent to the disk at once.
 pub(super) const WRITEBACK_BYTES_MIN: u64 = 1 << 20;
-
-/// Returns where a stretch lies: the pack, and from which byte to which.
-pub(super) fn place(jobs: &[Job]) -> (PackId, u64, u64) {
-    let (first, last) = (jobs.first(), jobs.last());
-    let (pack, start) =
-        first.map_or((PackId([0; 32]), 0), |job| (job.location.pack, job.location.offset.into()));
-    (pack, start, last.map_or(start, |job| job.location.end()))
-}
 
 /// Where the bytes of a chunk go.
 #[derive(Clone)]
@@ -92,49 +84,29 @@ impl<'j> Run<'j> {
 }
 
 impl Windows<'_> {
-    /// Returns the kind of finding that an error of reading a chunk is; other errors end the restore, as does
-    /// a store that gives no answer.
-    pub(super) fn loss_kind(&self, error: &Error) -> Result<FindingKind> {
-        if is_unanswered(self.repository.backend(), error) {
-            return Err(error.repeat());
-        }
-        match error.kind() {
-            ErrorKind::NotFound => Ok(FindingKind::MissingChunk),
-            ErrorKind::Corrupt | ErrorKind::Io => Ok(FindingKind::DamagedChunk),
-            ErrorKind::Unsupported => Ok(FindingKind::UnknownPacker),
-            _ => Err(error.repeat()),
-        }
-    }
-
-    /// Reads one stretch of a near pack, if it can be read.
-    fn read_stretch(&self, jobs: &[Job]) -> Option<Vec<u8>> {
-        let (pack, start, end) = place(jobs);
-        let length = usize::try_from(end - start).unwrap_or(usize::MAX);
-        self.repository.backend().get_range(&Key::Pack(pack), start, length).ok()
-    }
-
     /// Writes the chunks of a stretch, of which this came.
     pub(super) fn write_stretch(&self, mut jobs: Vec<Job>, arrival: Arrival) -> Result<()> {
-        let start = place(&jobs).1;
-        let near = match &arrival {
-            Arrival::Near => self.read_stretch(&jobs),
-            Arrival::Unanswered(error) => return Err(error.repeat()),
-            Arrival::Came(_) | Arrival::Unreadable => None,
-        };
-        let stored = |location: &Location| match (&near, &arrival) {
-            (Some(bytes), _) => {
-                let from = usize::try_from(u64::from(location.offset) - start).ok()?;
-                bytes.get(from..from.checked_add(location.stored_length as usize)?)
+        let (read, came);
+        let bytes: Option<&PackBytes> = match arrival {
+            Arrival::Near => {
+                let place = PackRange::of(&jobs, |job| &job.location);
+                let backend = self.repository.backend();
+                read = place.and_then(|place| PackBytes::read(backend, &place).ok());
+                read.as_ref()
             }
-            (None, Arrival::Came(fetched)) => fetched.get(location),
-            (None, _) => None,
+            Arrival::Came(fetched) => {
+                came = fetched;
+                Some(came.bytes())
+            }
+            Arrival::Unreadable => None,
+            Arrival::Unanswered(error) => return Err(error),
         };
         jobs.sort_by_key(first_place);
         KEPT.with_borrow_mut(|kept| {
             let Kept { decompressor, raw } = kept;
             let mut run = Run { uses: Vec::new(), length: 0 };
             for job in &mut jobs {
-                let stored = stored(&job.location);
+                let stored = bytes.and_then(|bytes| bytes.get(&job.location));
                 if let Some(stored) = stored {
                     for block in job.blocks.drain(..) {
                         self.keep_block(&block, stored, &job.location)?;
@@ -229,7 +201,7 @@ impl Windows<'_> {
         self.lose(
             &format!("chunk {}", job.id),
             &job.uses,
-            self.loss_kind(&error)?,
+            self.repository.loss_kind(&error)?,
             &error.to_string(),
         );
         for block in &job.blocks {

@@ -16,7 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use super::attributes::{Owners, set_on_file};
 use super::order::batches;
 use super::slots::{Block, Slot, WantedSlots};
-use super::stretch::{self, Job, Use};
+use super::stretch::{Job, Use};
 use super::{ComponentRun, RestoreOptions, RestoreReport, delta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{Arrival, Fetcher, Stretch};
@@ -24,9 +24,9 @@ use crate::finding::{Finding, FindingKind, Findings};
 use crate::format::ChunkKind;
 use crate::format::extent::Extent;
 use crate::format::manifest::Entry;
-use crate::id::{ChunkId, PackId};
+use crate::id::ChunkId;
 use crate::manifest::MetaReader;
-use crate::pack::stretches;
+use crate::pack::{PackRange, stretches};
 use crate::progress::{Event, Observer};
 use crate::recipe::Buffers;
 use crate::repository::Repository;
@@ -458,8 +458,8 @@ pub(super) struct Reading<'w, 'a> {
 }
 
 impl Stretch for Reading<'_, '_> {
-    fn place(&self) -> (PackId, u64, u64) {
-        stretch::place(&self.jobs)
+    fn place(&self) -> Option<PackRange> {
+        PackRange::of(&self.jobs, |job| &job.location)
     }
 }
 
